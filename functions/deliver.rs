@@ -1,0 +1,7 @@
+//! Deliveries out.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sluice::rim::lambda::deliver()
+}

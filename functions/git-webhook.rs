@@ -1,0 +1,7 @@
+//! Git-host events in.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sluice::rim::lambda::intake(sluice::source::Function::GitWebhook)
+}

@@ -1,0 +1,263 @@
+//! `sluice serve`: the relay as one process, with an embedded durable queue.
+
+use std::fs;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::{Common, Trouble, default_data};
+use crate::deliver::Deliverer;
+use crate::domain::secret::Secret;
+use crate::intake::{Incoming, Intake};
+use crate::port::Queue;
+use crate::relay::Relay;
+use crate::rim::chance;
+use crate::rim::clock::SystemClock;
+use crate::rim::config;
+use crate::rim::local::receiver::ExampleReceiver;
+use crate::rim::local::server;
+use crate::rim::local::store::Store;
+use crate::rim::metrics::NoMetrics;
+use crate::rim::sender::HttpSender;
+use crate::secrets::{CACHE, SecretStore};
+
+/// The largest message that the embedded queue takes, in bytes: as SQS.
+const QUEUE_LIMIT: usize = 1024 * 1024;
+/// Messages of one target that are taken off the queue at once.
+const BATCH: usize = 10;
+/// Batches that are worked on at once.
+const MOST_BATCHES: usize = 64;
+/// How long a batch may take.
+const BATCH_TIME: Duration = Duration::from_secs(240);
+/// How long the consumer waits for a message before it looks around.
+const POLL: Duration = Duration::from_secs(20);
+
+/// Where to listen and where to keep things.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// The folder for queue and state.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The address to listen on.
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR")]
+    listen: String,
+}
+
+pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble> {
+    let data = options.data.unwrap_or_else(default_data);
+    fs::create_dir_all(&data).with_context(|| format!("the data folder {} cannot be made", data.display()))?;
+    let listener = server::listen(&options.listen).await.map_err(anyhow::Error::from)?;
+    let address = listener.local_addr().context("the address that is listened on")?;
+    let backend = common.backend();
+    let example = match common.config {
+        Some(_) => None,
+        None => Some(Example::prepare(&data).await?),
+    };
+    let relay = match &example {
+        Some(example) => {
+            let common = Common { config: Some(example.file.display().to_string()), json: common.json };
+            common.relay(backend.as_ref()).await?
+        }
+        None => common.relay(backend.as_ref()).await?,
+    };
+    let clock = Arc::new(SystemClock);
+    let store = Store::open(&data, clock.clone()).context("the data folder cannot be used")?;
+    let relay = Arc::new(relay);
+    let secrets = Arc::new(SecretStore::new(backend, clock.clone(), CACHE));
+    let queue: Arc<dyn Queue> = Arc::new(store.queue("deliveries", QUEUE_LIMIT));
+    let (stop, stopping) = watch::channel(false);
+    let intake = Arc::new(Intake {
+        relay: relay.clone(),
+        secrets: secrets.clone(),
+        queue: queue.clone(),
+        clock: clock.clone(),
+        meter: Arc::new(NoMetrics),
+        function: None,
+    });
+    let deliverer = Arc::new(Deliverer {
+        relay: relay.clone(),
+        secrets,
+        queue: queue.clone(),
+        dead_letters: Arc::new(store.queue("dead-letters", 2 * QUEUE_LIMIT)),
+        state: Arc::new(store.state()),
+        sender: Arc::new(HttpSender::new().context("TLS")?),
+        clock,
+        meter: Arc::new(NoMetrics),
+        chance: chance::number,
+        timed_out: Default::default(),
+    });
+    println!("sluice serves on http://{address}, and keeps its queue in {}", data.display());
+    if let Some(example) = example {
+        example.introduce(address, &relay);
+        tokio::spawn(example.receive(stopping.clone()));
+    }
+    let front_door = tokio::spawn(server::serve(
+        listener,
+        move |request, peer| request_to(intake.clone(), request, peer),
+        stopping.clone(),
+    ));
+    let consumer = tokio::spawn(consume(queue, deliverer, stopping));
+    interrupted().await.context("signals")?;
+    tracing::info!("stopping: no new requests, what is under way ends");
+    let _ = stop.send(true);
+    front_door.await.context("the front door")?;
+    consumer.await.context("the consumer")?;
+    Ok(())
+}
+
+/// Returns when the process is asked to stop.
+async fn interrupted() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+async fn request_to(intake: Arc<Intake>, request: server::WholeRequest, peer: SocketAddr) -> server::WholeResponse {
+    let (head, body) = request.into_parts();
+    let Ok(request_id) = chance::hex(16) else { return server::plain(503, "no randomness\n") };
+    let incoming = Incoming {
+        request_id,
+        method: head.method,
+        path: head.uri.path().to_owned(),
+        headers: head.headers,
+        body,
+        address: Some(peer.ip()),
+    };
+    server::answer(&intake.answer(incoming).await)
+}
+
+/// Takes messages off the queue until it is told to stop, and then lets what is under way end.
+async fn consume(queue: Arc<dyn Queue>, deliverer: Arc<Deliverer>, mut stop: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(MOST_BATCHES));
+    let mut batches = JoinSet::new();
+    loop {
+        while batches.try_join_next().is_some() {}
+        let place = tokio::select! {
+            place = places.clone().acquire_owned() => place,
+            () = server::stopped(&mut stop) => break,
+        };
+        let Ok(place) = place else { break };
+        let received = tokio::select! {
+            received = queue.receive(BATCH, POLL) => received,
+            () = server::stopped(&mut stop) => break,
+        };
+        match received {
+            Ok(messages) if messages.is_empty() => {}
+            Ok(messages) => {
+                let deliverer = deliverer.clone();
+                batches.spawn(async move {
+                    deliverer.work(messages, Instant::now() + BATCH_TIME).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::error!(%error, "no messages can be had");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+    while batches.join_next().await.is_some() {}
+}
+
+/// The example: a relay file with throw-away secrets, and a receiver that checks what it gets.
+struct Example {
+    file: PathBuf,
+    listener: TcpListener,
+    receiver: ExampleReceiver,
+}
+
+impl Example {
+    /// Makes the example in `data`, unless it is there from an earlier time.
+    async fn prepare(data: &Path) -> Result<Self, Trouble> {
+        let file = data.join("relay.yaml");
+        let made = file.exists();
+        let address = if made { example_receiver(&file)? } else { "127.0.0.1:0".into() };
+        let listener = TcpListener::bind(&address).await.with_context(|| {
+            format!(
+                "the example's receiver cannot listen on {address}; free it, or delete {} to start anew",
+                file.display()
+            )
+        })?;
+        if !made {
+            for name in ["github.secret", "receiver.token"] {
+                let secret = chance::hex(20).map_err(|error| anyhow::anyhow!("no randomness for secrets: {error}"))?;
+                let path = data.join(name);
+                let mut options = fs::OpenOptions::new();
+                let opened = options.write(true).create(true).truncate(true).mode(0o600).open(&path);
+                let mut opened = opened.with_context(|| path.display().to_string())?;
+                opened.write_all(secret.as_bytes()).with_context(|| path.display().to_string())?;
+            }
+            let folder = fs::canonicalize(data).context("the data folder")?;
+            let address = listener.local_addr().context("the receiver's address")?;
+            let text = include_str!("example.yaml")
+                .replace("{data}", &folder.display().to_string())
+                .replace("{receiver}", &address.to_string());
+            fs::write(&file, text).with_context(|| file.display().to_string())?;
+        }
+        let token = fs::read(data.join("receiver.token")).context("the receiver's token")?;
+        let receiver =
+            ExampleReceiver { token: Secret::new(token), name: "apps".into(), namespace: "flux-system".into() };
+        Ok(Self { file, listener, receiver })
+    }
+
+    fn introduce(&self, address: SocketAddr, relay: &Relay) {
+        let config = self.file.display();
+        let sources: Vec<_> = relay.sources.keys().map(|name| name.as_str()).collect();
+        println!(
+            "
+This is the example: no relay file was given. It is {config}, with throw-away secrets, and
+a receiver comes with it that checks path, headers and signature as Flux does. Sources: {}.
+
+Try next, from a second shell:
+  sluice send github github/push --url http://{address}        a push, signed as GitHub signs it
+  sluice send github github/ping --url http://{address}        authentic, but of no use: 200
+  curl -i -X POST -d '{{}}' http://{address}/github              not signed: 401
+  sluice check --config {config}                     is the relay file sound?
+  sluice path --config {config}                      where the Receiver listens
+",
+            sources.join(", "),
+        );
+    }
+
+    async fn receive(self, stop: watch::Receiver<bool>) {
+        let receiver = Arc::new(self.receiver);
+        let handle = move |request: http::Request<Bytes>, _: SocketAddr| {
+            let receiver = receiver.clone();
+            async move {
+                let (response, verdict) = receiver.answer(&request);
+                println!("receiver: {verdict}");
+                response
+            }
+        };
+        server::serve(self.listener, handle, stop).await;
+    }
+}
+
+/// The address of the example's receiver in a relay file that was made before.
+fn example_receiver(file: &Path) -> Result<String, Trouble> {
+    let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    let document = config::document(&text).map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?;
+    let url = document.value.pointer("/targets/cluster/url").and_then(|url| url.as_str());
+    let address = url.and_then(|url| url.strip_prefix("http://")).map(|rest| rest.trim_end_matches('/').to_owned());
+    let why = || {
+        let path = file.display();
+        Trouble::Failed(anyhow::anyhow!(
+            "{path} has lost the example's target `cluster`; to run it as it is, give --config {path}"
+        ))
+    };
+    address.ok_or_else(why)
+}

@@ -1,0 +1,449 @@
+//! Delivery: render, send, classify, and decide what becomes of the message.
+//!
+//! Within a message group one thing happens after the other; groups run at once. A message leaves the queue in one
+//! of three ways: it was delivered, it was put on the queue anew (set aside), or it is in the dead-letter queue.
+//! Attempts are counted here, in the state, and written only when one fails: the queue's own count also rises for
+//! messages that merely waited behind another.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::domain::delivery::{DeadLetter, Delivery};
+use crate::domain::name::Name;
+use crate::domain::outcome::{Blame, GivenUp, Outcome};
+use crate::domain::signature;
+use crate::port::{
+    Clock, Connection, Key, Message, Meter, Of, Queue, Received, Record, SendError, Sender, State, Unavailable, Unit,
+};
+use crate::relay::{Relay, TargetEntry};
+use crate::secrets::SecretStore;
+use crate::target::{Class, RenderError, Response};
+
+/// The first wait after a failed attempt; it doubles with each further one.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// The longest wait, unless the target asks for more.
+const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
+/// The longest that a queue can hide a message.
+const LONGEST_HOLD: Duration = Duration::from_secs(12 * 60 * 60);
+/// Waits are made longer or shorter by up to this much, so that targets are not hit in step.
+const JITTER: f64 = 0.2;
+/// After this many failed attempts a delivery to an in-cluster receiver no longer holds up those behind it.
+const SET_ASIDE_AFTER: u32 = 3;
+/// A message handed out this often without the recorded end of an attempt may be what ends the process.
+const SUSPICIOUS_AFTER: u32 = 5;
+/// How long messages are held when our own state cannot be reached.
+const STATE_WAIT: Duration = Duration::from_secs(5);
+/// What is kept back of a function's time for what follows an attempt.
+const RESERVE: Duration = Duration::from_secs(2);
+/// One time-out per target is set aside in this time; if the next one times out, too, it is the target's.
+const TIME_OUT_PROBE: Duration = Duration::from_secs(10 * 60);
+
+/// Takes deliveries off the queue and to their targets.
+pub struct Deliverer {
+    /// The relay file.
+    pub relay: Arc<Relay>,
+    /// The secrets.
+    pub secrets: Arc<SecretStore>,
+    /// The delivery queue.
+    pub queue: Arc<dyn Queue>,
+    /// The dead-letter queue.
+    pub dead_letters: Arc<dyn Queue>,
+    /// Where attempts are counted.
+    pub state: Arc<dyn State>,
+    /// Sends requests.
+    pub sender: Arc<dyn Sender>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Where counts go.
+    pub meter: Arc<dyn Meter>,
+    /// A random number from 0 to 1, for jitter.
+    pub chance: fn() -> f64,
+    /// Targets at which an attempt timed out and none has passed since.
+    pub timed_out: Mutex<BTreeSet<Name>>,
+}
+
+/// What is known of earlier attempts at a message.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+struct Attempts {
+    /// Attempts that ended.
+    count: u32,
+    /// How often the message had been handed out when the last one ended.
+    receives: u32,
+    /// Whether an attempt was begun alone and its end is not recorded.
+    alone: bool,
+}
+
+/// What became of a message.
+enum Fate {
+    /// It is off the queue.
+    Gone,
+    /// It waits, and its followers with it.
+    Held(Duration),
+}
+
+/// A message, read.
+struct Work {
+    delivery: Delivery,
+    attempts: Attempts,
+}
+
+impl Deliverer {
+    /// Works on messages that were handed out, until `deadline`. Returns those that stay on the queue; all others
+    /// are deleted already.
+    pub async fn work(&self, messages: Vec<Received>, deadline: Instant) -> Vec<Received> {
+        let mut groups: BTreeMap<String, VecDeque<Received>> = BTreeMap::new();
+        for message in messages {
+            groups.entry(message.group.clone()).or_default().push_back(message);
+        }
+        // Whoever may end the process is tried when nothing else is under way.
+        let (suspicious, ordinary): (Vec<_>, Vec<_>) =
+            groups.into_values().partition(|group| group.iter().any(|message| message.receives > SUSPICIOUS_AFTER));
+        let mut kept: Vec<_> = join_all(ordinary.into_iter().map(|group| self.group(group, deadline)))
+            .await
+            .into_iter()
+            .flatten()
+            .collect();
+        for group in suspicious {
+            kept.extend(self.group(group, deadline).await);
+        }
+        kept
+    }
+
+    /// Works on the messages of one group in their order. Returns those that stay on the queue.
+    async fn group(&self, mut group: VecDeque<Received>, deadline: Instant) -> Vec<Received> {
+        while let Some(message) = group.front() {
+            let fate = match AssertUnwindSafe(self.message(message, deadline)).catch_unwind().await {
+                Ok(fate) => fate,
+                Err(_) => self.panicked(message).await,
+            };
+            match fate {
+                Fate::Gone => {
+                    group.pop_front();
+                }
+                Fate::Held(wait) => {
+                    let kept: Vec<_> = group.into();
+                    if let Err(Unavailable { what, message }) = self.queue.hold(&kept, wait).await {
+                        // They come back by themselves when their visibility times out.
+                        tracing::warn!(error = %message, "the {what} could not hold messages");
+                    }
+                    return kept;
+                }
+            }
+        }
+        Vec::new()
+    }
+
+    async fn message(&self, message: &Received, deadline: Instant) -> Fate {
+        let delivery = match Delivery::decode(&message.body) {
+            Ok(delivery) => delivery,
+            Err(error) => return self.bury_unreadable(message, error.to_string()).await,
+        };
+        let Some(entry) = self.relay.targets.get(&delivery.target) else {
+            let reason = format!("the relay file has no target `{}` any more", delivery.target);
+            return self.bury(message, delivery, 0, GivenUp::Undeliverable, reason).await;
+        };
+        let attempts = match self.attempts(message, &delivery).await {
+            Ok(attempts) => attempts,
+            Err(Unavailable { what, message }) => {
+                tracing::error!(delivery = %delivery.id, error = %message, "the {what} cannot be reached");
+                return Fate::Held(STATE_WAIT);
+            }
+        };
+        let work = Work { delivery, attempts };
+        if message.receives.saturating_sub(attempts.receives) > SUSPICIOUS_AFTER {
+            if attempts.alone {
+                let reason = "every attempt at it, the last one alone, ended the process that made it".to_owned();
+                let count = work.delivery.attempts + attempts.count;
+                return self.bury(message, work.delivery, count, GivenUp::Crashed, reason).await;
+            }
+            if self.note(entry, &work.delivery, Attempts { alone: true, ..attempts }).await.is_err() {
+                return Fate::Held(STATE_WAIT);
+            }
+        }
+        let time = entry.keys.timeout.0;
+        if deadline.saturating_duration_since(Instant::now()) < time + RESERVE {
+            // Not enough time left for a whole attempt: the next invocation has it.
+            return Fate::Held(Duration::ZERO);
+        }
+        let started = Instant::now();
+        let outcome = self.attempt(entry, &work.delivery, time).await;
+        self.judge(message, entry, work, outcome, started.elapsed()).await
+    }
+
+    /// One attempt: render, send, classify; twice where the secret turns out to have changed.
+    async fn attempt(&self, entry: &TargetEntry, delivery: &Delivery, time: Duration) -> Result<Outcome, SendError> {
+        let connection = Connection { egress: self.relay.egress.clone(), plaintext: entry.keys.plaintext };
+        for reread in [false, true] {
+            let found = self.secrets.find(entry.secrets(), None).await;
+            let request = match entry.target.render(delivery, &found.resolved, self.clock.now()) {
+                Ok(request) => request,
+                Err(RenderError::NoSecret(reference)) => {
+                    let why = found.missing.iter().find(|(missing, _)| *missing == reference);
+                    let why = why.map_or_else(|| "it is empty".to_owned(), |(_, error)| error.to_string());
+                    let reason = format!("the secret {reference} cannot be had: {why}");
+                    return Ok(Outcome::Retry { blame: Blame::Target, reason });
+                }
+                Err(RenderError::Unfit(reason)) => return Ok(Outcome::Rejected { reason }),
+            };
+            let response: Response = self.sender.send(request, &connection, time).await?;
+            let doubtful = !reread && entry.target.doubts_secret(&response);
+            if !(doubtful && self.secrets.refresh(entry.secrets()).await) {
+                return Ok(entry.target.classify(&response, self.clock.now()));
+            }
+        }
+        Ok(Outcome::Retry { blame: Blame::Target, reason: "the secret changed while it was used".into() })
+    }
+
+    async fn judge(
+        &self,
+        message: &Received,
+        entry: &TargetEntry,
+        work: Work,
+        outcome: Result<Outcome, SendError>,
+        took: Duration,
+    ) -> Fate {
+        let Work { delivery, attempts } = work;
+        let timed_out = matches!(outcome, Err(SendError::TimedOut(_)));
+        let outcome = outcome.unwrap_or_else(|error| match error {
+            SendError::Egress(reason) => Outcome::Rejected { reason },
+            error => Outcome::Retry { blame: Blame::Target, reason: error.to_string() },
+        });
+        let target = delivery.target.clone();
+        let of = Of::Target(target.as_str());
+        self.meter.record("Attempts", of, 1.0, Unit::Count);
+        let total = delivery.attempts + attempts.count + 1;
+        let (reason, asked, blame) = match &outcome {
+            Outcome::Delivered | Outcome::Accepted => (None, None, Blame::Target),
+            Outcome::RetryAfter { wait, reason } => (Some(reason.clone()), Some(*wait), Blame::Target),
+            Outcome::Retry { blame, reason } => (Some(reason.clone()), None, *blame),
+            Outcome::Rejected { reason } => (Some(reason.clone()), None, Blame::Event),
+        };
+        tracing::info!(
+            delivery = %delivery.id,
+            event = %delivery.event.id,
+            source = %delivery.event.source,
+            target = %target,
+            outcome = outcome.word(),
+            attempt = total,
+            milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            reason,
+            "attempt"
+        );
+        let Some(reason) = reason else {
+            return self.delivered(message, &delivery, attempts).await;
+        };
+        self.meter.record("AttemptsFailed", of, 1.0, Unit::Count);
+        if matches!(outcome, Outcome::Rejected { .. }) {
+            return self.bury(message, delivery, total, GivenUp::Rejected, reason).await;
+        }
+        let age = Duration::try_from(self.clock.now().duration_since(delivery.queued)).unwrap_or_default();
+        let max_age = entry.keys.max_age();
+        if age >= max_age {
+            let reason = format!("tried for {}: {reason}", spoken(max_age));
+            return self.bury(message, delivery, total, GivenUp::Expired, reason).await;
+        }
+        let ended = Attempts { count: attempts.count + 1, receives: message.receives, alone: false };
+        if self.note(entry, &delivery, ended).await.is_err() {
+            return Fate::Held(STATE_WAIT.max(asked.unwrap_or_default()));
+        }
+        let is_aside = message.group != target.as_str();
+        if entry.target.class() == Class::InCluster && !is_aside && total >= SET_ASIDE_AFTER {
+            let aside = if timed_out { self.may_probe(&target).await } else { blame == Blame::Event };
+            if aside {
+                return self.set_aside(message, delivery, total).await;
+            }
+        }
+        let own = self.wait(total);
+        Fate::Held(
+            asked.map_or(own, |asked| asked.max(own)).min(max_age.saturating_sub(age)).clamp(FIRST_WAIT, LONGEST_HOLD),
+        )
+    }
+
+    /// Our own wait after `attempts` failed ones.
+    fn wait(&self, attempts: u32) -> Duration {
+        let doubled = FIRST_WAIT.saturating_mul(1 << attempts.saturating_sub(1).min(16)).min(LONGEST_WAIT);
+        doubled.mul_f64(1.0 - JITTER + 2.0 * JITTER * (self.chance)())
+    }
+
+    async fn delivered(&self, message: &Received, delivery: &Delivery, attempts: Attempts) -> Fate {
+        let of = Of::Target(delivery.target.as_str());
+        let age = self.clock.now().duration_since(delivery.queued);
+        self.meter.record("Deliveries", of, 1.0, Unit::Count);
+        self.meter.record("DeliveryTime", of, age.as_secs_f64() * 1000.0, Unit::Milliseconds);
+        let probing = self.timed_out.lock().unwrap_or_else(PoisonError::into_inner).remove(&delivery.target);
+        let forget = async |key: &Key| {
+            if let Err(error) = self.state.delete(key).await {
+                tracing::warn!(delivery = %delivery.id, %error, "a record of the past stays until it expires");
+            }
+        };
+        if attempts != Attempts::default() {
+            forget(&attempts_key(delivery)).await;
+        }
+        if probing {
+            forget(&probe_key(&delivery.target)).await;
+        }
+        self.off_the_queue(message).await
+    }
+
+    /// Whether a delivery that timed out is set aside, to see if the next one passes.
+    async fn may_probe(&self, target: &Name) -> bool {
+        self.timed_out.lock().unwrap_or_else(PoisonError::into_inner).insert(target.clone());
+        let record = Record { value: json!({}), expires: later(self.clock.now(), TIME_OUT_PROBE) };
+        self.state.create(&probe_key(target), record).await.unwrap_or(false)
+    }
+
+    /// Puts a delivery on the queue anew, in a group of its own, so that those behind it can pass.
+    async fn set_aside(&self, message: &Received, delivery: Delivery, attempts: u32) -> Fate {
+        let wait = self.wait(attempts);
+        let aside = Delivery { generation: delivery.generation + 1, attempts, ..delivery };
+        let body = match aside.encode(self.queue.limit()) {
+            Ok(body) => body,
+            Err(error) => return self.bury(message, aside, attempts, GivenUp::Undeliverable, error.to_string()).await,
+        };
+        let anew = Message {
+            group: format!("{}!{}", aside.target, aside.id),
+            deduplication_id: aside.deduplication_id(),
+            body,
+        };
+        if let Err(Unavailable { what, message }) = self.queue.send(&[anew]).await {
+            tracing::error!(delivery = %aside.id, error = %message, "the {what} cannot be reached");
+            return Fate::Held(wait);
+        }
+        tracing::warn!(delivery = %aside.id, target = %aside.target, attempts, "set aside: those behind it can pass");
+        self.off_the_queue(message).await
+    }
+
+    async fn panicked(&self, message: &Received) -> Fate {
+        tracing::error!(message = %message.message_id, "working on a message panicked");
+        let Ok(delivery) = Delivery::decode(&message.body) else {
+            return self.bury_unreadable(message, "reading it panicked".into()).await;
+        };
+        let Some(entry) = self.relay.targets.get(&delivery.target) else { return Fate::Held(LONGEST_WAIT) };
+        let attempts = self.attempts(message, &delivery).await.unwrap_or_default();
+        let outcome = Outcome::Retry { blame: Blame::Event, reason: "working on it panicked".into() };
+        self.judge(message, entry, Work { delivery, attempts }, Ok(outcome), Duration::ZERO).await
+    }
+
+    async fn bury_unreadable(&self, message: &Received, reason: String) -> Fate {
+        let letter = DeadLetter {
+            class: GivenUp::Undeliverable,
+            reason,
+            given_up: self.clock.now(),
+            attempts: 0,
+            delivery: None,
+            body: Some(message.body.clone()),
+        };
+        let group = message.group.split('!').next().unwrap_or_default().to_owned();
+        self.dead_letter(message, letter, group, signature::digest(&["unreadable", &message.message_id])).await
+    }
+
+    /// Gives a delivery up: into the dead-letter queue, then off the queue.
+    async fn bury(
+        &self,
+        message: &Received,
+        delivery: Delivery,
+        attempts: u32,
+        class: GivenUp,
+        reason: String,
+    ) -> Fate {
+        let group = delivery.target.to_string();
+        let deduplication_id = signature::digest(&["dead", &delivery.deduplication_id()]);
+        let key = attempts_key(&delivery);
+        let letter =
+            DeadLetter { class, reason, given_up: self.clock.now(), attempts, delivery: Some(delivery), body: None };
+        let fate = self.dead_letter(message, letter, group, deduplication_id).await;
+        if matches!(fate, Fate::Gone)
+            && let Err(error) = self.state.delete(&key).await
+        {
+            tracing::warn!(%error, "a record of the past stays until it expires");
+        }
+        fate
+    }
+
+    async fn dead_letter(
+        &self,
+        message: &Received,
+        letter: DeadLetter,
+        group: String,
+        deduplication_id: String,
+    ) -> Fate {
+        let id = letter.delivery.as_ref().map(|delivery| delivery.id.clone());
+        tracing::error!(
+            delivery = id,
+            target = %group,
+            class = ?letter.class,
+            attempts = letter.attempts,
+            reason = %letter.reason,
+            "given up"
+        );
+        let body = match letter.encode(self.dead_letters.limit()) {
+            Ok(body) => body,
+            Err(error) => {
+                tracing::error!(delivery = id, %error, "the dead letter does not fit; the delivery stays on the queue");
+                return Fate::Held(LONGEST_WAIT);
+            }
+        };
+        let letter = Message { group: group.clone(), deduplication_id, body };
+        if let Err(Unavailable { what, message }) = self.dead_letters.send(&[letter]).await {
+            tracing::error!(delivery = id, error = %message, "the dead-letter {what} cannot be reached");
+            return Fate::Held(STATE_WAIT);
+        }
+        self.meter.record("DeadLetters", Of::Target(&group), 1.0, Unit::Count);
+        self.off_the_queue(message).await
+    }
+
+    async fn off_the_queue(&self, message: &Received) -> Fate {
+        if let Err(Unavailable { what, message }) = self.queue.delete(message).await {
+            // It will be handed out again and be delivered twice: at least once is what we promise.
+            tracing::error!(error = %message, "the {what} could not delete a message");
+        }
+        Fate::Gone
+    }
+
+    async fn attempts(&self, message: &Received, delivery: &Delivery) -> Result<Attempts, Unavailable> {
+        if message.receives <= 1 {
+            return Ok(Attempts::default());
+        }
+        let record = self.state.get(&attempts_key(delivery)).await?;
+        Ok(record.and_then(|record| serde_json::from_value(record.value).ok()).unwrap_or_default())
+    }
+
+    async fn note(&self, entry: &TargetEntry, delivery: &Delivery, attempts: Attempts) -> Result<(), Unavailable> {
+        // Kept a day longer than the delivery can live.
+        let expires = later(delivery.queued, entry.keys.max_age() + Duration::from_secs(86_400));
+        let expires = expires.max(later(self.clock.now(), Duration::from_secs(86_400)));
+        let record = Record { value: json!(attempts), expires };
+        self.state.put(&attempts_key(delivery), record).await.inspect_err(|error| {
+            tracing::error!(delivery = %delivery.id, %error, "an attempt could not be counted");
+        })
+    }
+}
+
+fn attempts_key(delivery: &Delivery) -> Key {
+    Key { pk: format!("target#{}", delivery.target), sk: format!("delivery#{}#{}", delivery.id, delivery.generation) }
+}
+
+fn probe_key(target: &Name) -> Key {
+    Key { pk: format!("target#{target}"), sk: "time-out".into() }
+}
+
+fn later(at: Timestamp, wait: Duration) -> Timestamp {
+    at.checked_add(wait).unwrap_or(Timestamp::MAX)
+}
+
+/// A length of time in a reason.
+fn spoken(length: Duration) -> String {
+    match length.as_secs() {
+        seconds if seconds >= 7200 => format!("{} h", seconds / 3600),
+        seconds if seconds >= 120 => format!("{} min", seconds / 60),
+        seconds => format!("{seconds} s"),
+    }
+}

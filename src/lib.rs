@@ -1,0 +1,36 @@
+//! Sluice: a webhook and alert relay on AWS Lambda, for teams that run Kubernetes with GitOps.
+//!
+//! # Words
+//!
+//! A *source* tells us; an *event* is what happened, normalised; a *route* says which events go to which
+//! *targets*; a *delivery* is one event for one target, the message on the queue; an *outcome* is what became of an
+//! attempt; a *dead letter* is a delivery that was given up, with the reason.
+//!
+//! # The way of an event
+//!
+//! [`intake`] authenticates a request, parses it, finds its targets and puts one delivery for each on the queue;
+//! only then does the sender get its 2xx. [`deliver`] takes deliveries off the queue, renders each for its target,
+//! sends it and judges the answer: delivered, tried again later, or given up as a dead letter.
+//!
+//! # What holds always
+//!
+//! Nothing acknowledged is lost: delivery is at least once. Nothing unauthenticated gets in. Order per target is
+//! kept. A secret cannot be printed.
+//!
+//! # The house
+//!
+//! [`domain`], [`relay`], [`source`] and [`target`] are pure and know nothing of I/O. [`intake`], [`deliver`] and
+//! [`secrets`] are the engine, written against the [`port`]s. [`rim`] implements the ports, on AWS and on the
+//! local machine, and [`command`] is the `sluice` command. Each may use those before it, never those after it; a
+//! test reads the `use` lines.
+
+pub mod command;
+pub mod deliver;
+pub mod domain;
+pub mod intake;
+pub mod port;
+pub mod relay;
+pub mod rim;
+pub mod secrets;
+pub mod source;
+pub mod target;

@@ -1,0 +1,309 @@
+//! The relay file: who tells us, whom we tell, and what goes where.
+
+pub mod format;
+pub mod schema;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use crate::domain::egress;
+use crate::domain::event::Event;
+use crate::domain::matcher::When;
+use crate::domain::name::Name;
+use crate::domain::secret::SecretRef;
+use crate::keys;
+use crate::source::{self, Source};
+use crate::target::{self, Target};
+use format::{At, Fields, Keys, Network, OneOrMany, Problem, Problems, Read, Span, kind_of, suggestion};
+
+/// A relay file that was read and found to be sound.
+#[derive(Debug)]
+pub struct Relay {
+    /// Who tells us.
+    pub sources: BTreeMap<Name, SourceEntry>,
+    /// Whom we tell.
+    pub targets: BTreeMap<Name, TargetEntry>,
+    /// What goes where.
+    pub routes: Vec<Route>,
+    /// Where targets may be.
+    pub egress: egress::Rules,
+}
+
+keys! {
+    /// What every source may have.
+    pub struct SourceKeys {
+        /// For how long after a new value was stored the value before it is still accepted; 0 is never.
+        grace: Span = Span::hours(24),
+        /// The cluster that this source speaks for; events carry it.
+        cluster: Option<String>,
+        /// Labels that its events get.
+        labels: Option<BTreeMap<String, String>>,
+        /// Networks that requests may come from, by the address that the front door saw. Left out: any.
+        allow_cidrs: Option<OneOrMany<Network>>,
+        /// Whether answers name the targets.
+        expose_targets: bool = true,
+    }
+}
+
+/// One named entry under `sources`.
+#[derive(Debug)]
+pub struct SourceEntry {
+    /// What every source may have.
+    pub keys: SourceKeys,
+    /// Its row in the list of source types.
+    pub of: &'static source::SourceType,
+    /// The type's own part.
+    pub source: Box<dyn Source>,
+    secrets: Vec<SecretRef>,
+}
+
+impl SourceEntry {
+    /// The secrets that it checks by.
+    pub fn secrets(&self) -> &[SecretRef] {
+        &self.secrets
+    }
+}
+
+keys! {
+    /// How long and how often a delivery is tried.
+    pub struct RetryKeys {
+        /// For how long a delivery is tried before it becomes a dead letter.
+        max_age: Span = Span::hours(24),
+    }
+}
+
+keys! {
+    /// What every target may have.
+    pub struct TargetKeys {
+        /// The cluster that this target is in.
+        cluster: Option<String>,
+        /// How long a delivery is tried.
+        retry: Option<RetryKeys>,
+        /// How long one attempt may take.
+        timeout: Span = Span::seconds(30),
+        /// Whether plain http is meant even to a public address.
+        plaintext: bool = false,
+    }
+}
+
+impl TargetKeys {
+    /// For how long a delivery is tried before it becomes a dead letter.
+    pub fn max_age(&self) -> std::time::Duration {
+        self.retry.as_ref().map_or(Span::hours(24), |retry| retry.max_age).0
+    }
+}
+
+/// One named entry under `targets`.
+#[derive(Debug)]
+pub struct TargetEntry {
+    /// What every target may have.
+    pub keys: TargetKeys,
+    /// Its row in the list of target types.
+    pub of: &'static target::TargetType,
+    /// The type's own part.
+    pub target: Box<dyn Target>,
+    secrets: Vec<SecretRef>,
+}
+
+impl TargetEntry {
+    /// The secrets that it needs.
+    pub fn secrets(&self) -> &[SecretRef] {
+        &self.secrets
+    }
+}
+
+keys! {
+    /// One route.
+    pub struct Route {
+        /// The sources whose events it takes. Left out: every source.
+        from: Option<OneOrMany<Name>>,
+        /// Which of their events. Left out: all.
+        when: When = When::default(),
+        /// The targets that get them.
+        to: OneOrMany<Name>,
+    }
+}
+
+keys! {
+    /// Where targets may be.
+    pub struct EgressKeys {
+        /// Networks otherwise refused that targets may be in.
+        allow: Option<Vec<Network>>,
+    }
+}
+
+impl Relay {
+    /// Reads a relay file out of parsed YAML or JSON. Every problem is noted; with an error among them there is
+    /// no relay file.
+    pub fn read(value: &Value, problems: &mut Problems) -> Option<Self> {
+        let root = At::root();
+        let mut fields = Fields::of(value, &root, problems)?;
+        let sources = fields.take::<Entries<SourceEntry>>("sources", None);
+        let targets = fields.take::<Entries<TargetEntry>>("targets", None);
+        let routes = fields.take::<Vec<Route>>("routes", None);
+        let egress = fields.take::<Option<EgressKeys>>("egress", None);
+        fields.finish();
+        // Names are checked against what the file says, not against what of it was valid: one problem, once.
+        let named = |key: &str| -> BTreeSet<&str> {
+            value.get(key).and_then(Value::as_object).into_iter().flatten().map(|(name, _)| name.as_str()).collect()
+        };
+        let (source_names, target_names) = (named("sources"), named("targets"));
+        for (i, route) in routes.iter().flatten().enumerate() {
+            let at = root.child("routes").child(i);
+            let from = route.from.iter().flat_map(|from| &from.0);
+            known(from, &source_names, "source", &at.child("from"), problems);
+            known(route.to.0.iter(), &target_names, "target", &at.child("to"), problems);
+        }
+        if let Some(routes) = &routes {
+            let used: BTreeSet<_> = routes.iter().flat_map(|route| &route.to.0).map(Name::as_str).collect();
+            for name in target_names.difference(&used) {
+                problems.warning(&root.child("targets").child(name), "no route leads to this target");
+            }
+        }
+        if problems.has_errors() {
+            return None;
+        }
+        let allow = egress?.and_then(|egress| egress.allow).unwrap_or_default();
+        Some(Self {
+            sources: sources?.0,
+            targets: targets?.0,
+            routes: routes?,
+            egress: egress::Rules { allow: allow.into_iter().map(|network| network.0).collect() },
+        })
+    }
+
+    /// Reads a relay file that has to be sound; the error lists every problem, one a line.
+    pub fn from_value(value: &Value) -> Result<Self, String> {
+        let mut problems = Problems::default();
+        Self::read(value, &mut problems).ok_or_else(|| {
+            let errors = problems.0.iter().filter(|problem| problem.level == format::Level::Error);
+            errors.map(Problem::to_string).collect::<Vec<_>>().join("\n")
+        })
+    }
+
+    /// The targets of every route that matches, each once, in the order of the file's routes.
+    pub fn targets_of(&self, event: &Event) -> Vec<(&Name, &TargetEntry)> {
+        let mut seen = BTreeSet::new();
+        self.routes
+            .iter()
+            .filter(|route| route.from.as_ref().is_none_or(|from| from.0.contains(&event.source)))
+            .filter(|route| route.when.matches(event))
+            .flat_map(|route| &route.to.0)
+            .filter(|name| seen.insert(*name))
+            .filter_map(|name| self.targets.get_key_value(name))
+            .collect()
+    }
+}
+
+fn known<'a>(
+    names: impl Iterator<Item = &'a Name>,
+    known: &BTreeSet<&str>,
+    what: &str,
+    at: &At,
+    problems: &mut Problems,
+) {
+    for name in names.filter(|name| !known.contains(name.as_str())) {
+        let hint = suggestion(name.as_str(), known.iter().copied()).map(|hint| format!("; {hint}")).unwrap_or_default();
+        problems.error(at, format!("there is no {what} named `{name}`{hint}"));
+    }
+}
+
+/// Named entries, each of a type.
+struct Entries<T>(BTreeMap<Name, T>);
+
+/// An entry of a type: how one of `sources` or `targets` is read.
+trait Entry: Sized {
+    /// The names of all types.
+    fn types() -> Vec<&'static str>;
+    /// Reads the entry's keys, the type aside.
+    fn of_type(word: &str, fields: &mut Fields<'_, '_>) -> Option<Self>;
+    /// The schema of the map of all entries.
+    fn schema() -> Value;
+}
+
+impl<T: Entry> Read for Entries<T> {
+    fn read(value: &Value, at: &At, problems: &mut Problems) -> Option<Self> {
+        let Value::Object(object) = value else {
+            problems.error(at, format!("expected named entries, found {}", kind_of(value)));
+            return None;
+        };
+        let mut entries = BTreeMap::new();
+        for (key, value) in object {
+            let at = at.child(key);
+            let name = Name::parse(key).map_err(|why| problems.error(&at, why)).ok();
+            let Some(mut fields) = Fields::of(value, &at, problems) else { continue };
+            let Some(word) = fields.take::<String>("type", None) else { continue };
+            if !T::types().contains(&word.as_str()) {
+                let hint =
+                    suggestion(&word, T::types()).unwrap_or_else(|| format!("known types: {}", T::types().join(", ")));
+                fields.problems().error(&at.child("type"), format!("unknown type; {hint}"));
+                continue;
+            }
+            let entry = T::of_type(&word, &mut fields);
+            fields.finish();
+            if let (Some(name), Some(entry)) = (name, entry) {
+                entries.insert(name, entry);
+            }
+        }
+        (entries.len() == object.len()).then_some(Self(entries))
+    }
+
+    fn schema() -> Value {
+        T::schema()
+    }
+}
+
+fn entries_schema(variants: Vec<Value>) -> Value {
+    json!({ "type": "object", "propertyNames": Name::schema(), "additionalProperties": { "oneOf": variants } })
+}
+
+impl Entry for SourceEntry {
+    fn types() -> Vec<&'static str> {
+        source::TYPES.iter().map(|of| of.name).collect()
+    }
+
+    fn of_type(word: &str, fields: &mut Fields<'_, '_>) -> Option<Self> {
+        let of = source::TYPES.iter().find(|of| of.name == word)?;
+        let source = (of.read)(fields);
+        let keys = SourceKeys::take(fields);
+        let (source, keys) = (source?, keys?);
+        let mut secrets = Vec::new();
+        source.secrets(&mut |reference| secrets.push(reference.clone()));
+        Some(Self { keys, of, source, secrets })
+    }
+
+    fn schema() -> Value {
+        let schema = |of: &source::SourceType| {
+            let mut keys = of.keys();
+            SourceKeys::describe(&mut keys);
+            schema::typed(of.name, &keys)
+        };
+        entries_schema(source::TYPES.iter().map(schema).collect())
+    }
+}
+
+impl Entry for TargetEntry {
+    fn types() -> Vec<&'static str> {
+        target::TYPES.iter().map(|of| of.name).collect()
+    }
+
+    fn of_type(word: &str, fields: &mut Fields<'_, '_>) -> Option<Self> {
+        let of = target::TYPES.iter().find(|of| of.name == word)?;
+        let target = (of.read)(fields);
+        let keys = TargetKeys::take(fields);
+        let (target, keys) = (target?, keys?);
+        let mut secrets = Vec::new();
+        target.secrets(&mut |reference| secrets.push(reference.clone()));
+        Some(Self { keys, of, target, secrets })
+    }
+
+    fn schema() -> Value {
+        let schema = |of: &target::TargetType| {
+            let mut keys = of.keys();
+            TargetKeys::describe(&mut keys);
+            schema::typed(of.name, &keys)
+        };
+        entries_schema(target::TYPES.iter().map(schema).collect())
+    }
+}

@@ -1,0 +1,138 @@
+//! The HTTP front door of `sluice serve`, and of everything else that listens.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming as Body;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::intake::{Answer, MAX_BODY};
+
+/// How long a client may take for its headers, and then for its body.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Connections that are open at once; further ones wait to be accepted.
+const MOST_CONNECTIONS: usize = 512;
+/// How long connections may take to end when the server stops.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// A request, completely read; its body is at most [`MAX_BODY`].
+pub type WholeRequest = Request<Bytes>;
+/// An answer.
+pub type WholeResponse = Response<Full<Bytes>>;
+
+/// Answers requests on `listener` until `stop` becomes true, and then lets those under way end.
+pub async fn serve<H, F>(listener: TcpListener, handle: H, mut stop: watch::Receiver<bool>)
+where
+    H: Fn(WholeRequest, SocketAddr) -> F + Send + Sync + 'static,
+    F: Future<Output = WholeResponse> + Send + 'static,
+{
+    let handle = Arc::new(handle);
+    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stopped(&mut stop) => break,
+            Some(_) = connections.join_next() => continue,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, mostly: give those in use a moment to end.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        // Answers are small and must not wait for more to come.
+        let _ = stream.set_nodelay(true);
+        let Ok(place) = places.clone().acquire_owned().await else { break };
+        let (handle, mut stop) = (handle.clone(), stop.clone());
+        connections.spawn(async move {
+            let service = service_fn(move |request: Request<Body>| {
+                let handle = handle.clone();
+                async move { Ok::<_, Infallible>(whole(request, peer, handle.as_ref()).await) }
+            });
+            let mut builder = http1::Builder::new();
+            builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+            let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+            tokio::select! {
+                _ = connection.as_mut() => {}
+                () = stopped(&mut stop) => {
+                    connection.as_mut().graceful_shutdown();
+                    let _ = connection.await;
+                }
+            }
+            drop(place);
+        });
+    }
+    let ended = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN, ended).await.is_err() {
+        tracing::warn!("some connections did not end in time and are cut");
+    }
+}
+
+/// Returns when `stop` has become true.
+pub async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error means that whoever could stop us is gone: then it is time, too.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+async fn whole<H, F>(request: Request<Body>, peer: SocketAddr, handle: &H) -> WholeResponse
+where
+    H: Fn(WholeRequest, SocketAddr) -> F,
+    F: Future<Output = WholeResponse>,
+{
+    let (head, body) = request.into_parts();
+    let read = tokio::time::timeout(PATIENCE * 3, Limited::new(body, MAX_BODY).collect()).await;
+    let body = match read {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => return answer(&Answer::body_too_large()),
+        Ok(Err(_)) => return plain(400, "the body broke off\n"),
+        Err(_) => return plain(408, "the body took too long\n"),
+    };
+    handle(Request::from_parts(head, body), peer).await
+}
+
+/// The intake's answer as a response.
+pub fn answer(answer: &Answer) -> WholeResponse {
+    let mut response = Response::new(Full::from(answer.body.to_string()));
+    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or_default();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(answer.content_type()));
+    if let Some(seconds) = answer.retry_after {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if let Some(allow) = answer.allow {
+        headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+    }
+    response
+}
+
+/// A short answer in plain text.
+pub fn plain(status: u16, text: &'static str) -> WholeResponse {
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
+    response
+}
+
+/// Listens on `address`; the error says what to do.
+///
+/// # Errors
+/// Where the address is taken or not ours.
+pub async fn listen(address: &str) -> io::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}; choose another with --listen"))
+    })
+}

@@ -1,0 +1,12 @@
+//! The rim: the ports' implementations, on AWS and on the local machine, and what talks to the outside.
+
+pub mod aws;
+pub mod chance;
+pub mod clock;
+pub mod config;
+pub mod lambda;
+pub mod local;
+pub mod logging;
+pub mod metrics;
+pub mod sender;
+pub mod yaml;

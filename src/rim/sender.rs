@@ -1,0 +1,169 @@
+//! Sends requests to targets: the only HTTP client for them.
+//!
+//! Addresses are checked after name resolution, on what is dialled: the client resolves names through our own
+//! resolver, which drops what the egress rules refuse, and literal addresses are checked before. Redirects are not
+//! followed, the environment's proxies are not used, and of an answer's body only the beginning is read.
+
+use std::collections::HashMap;
+use std::error::Error as _;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::{Client, redirect};
+
+use crate::domain::egress;
+use crate::port::{Connection, SendError, Sender};
+use crate::target::{Outbound, Response};
+
+/// At most this much of an answer's body is read, in bytes.
+const MAX_RESPONSE: usize = 64 * 1024;
+/// How long connecting may take, name resolution and TLS included.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// How a client connects: targets that connect alike share one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Way {
+    rules: egress::Rules,
+    encrypted: bool,
+}
+
+/// The HTTP client of targets.
+pub struct HttpSender {
+    tls: rustls::ClientConfig,
+    clients: Mutex<HashMap<Way, Client>>,
+}
+
+impl HttpSender {
+    /// A client that trusts the machine's root certificates (`SSL_CERT_FILE` names one bundle).
+    ///
+    /// # Errors
+    /// Where the TLS library refuses its own defaults.
+    pub fn new() -> Result<Self, rustls::Error> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = rustls::RootCertStore::empty();
+        let found = rustls_native_certs::load_native_certs();
+        for error in &found.errors {
+            tracing::warn!(%error, "some root certificates could not be read");
+        }
+        roots.add_parsable_certificates(found.certs);
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self { tls, clients: Mutex::default() })
+    }
+
+    fn client(&self, way: &Way) -> Result<Client, SendError> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(way) {
+            return Ok(client.clone());
+        }
+        let client = Client::builder()
+            .tls_backend_preconfigured(self.tls.clone())
+            .dns_resolver(Arc::new(CheckedResolver(way.clone())))
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .referer(false)
+            .connect_timeout(CONNECT)
+            .user_agent(concat!("sluice/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| SendError::Connect(words(&error)))?;
+        clients.insert(way.clone(), client.clone());
+        Ok(client)
+    }
+}
+
+#[async_trait]
+impl Sender for HttpSender {
+    async fn send(&self, request: Outbound, connection: &Connection, timeout: Duration) -> Result<Response, SendError> {
+        let url = url::Url::parse(&request.url).map_err(|_| SendError::Egress("egress: not a URL".into()))?;
+        let way = Way { rules: connection.egress.clone(), encrypted: url.scheme() == "https" || connection.plaintext };
+        let literal = match url.host() {
+            Some(url::Host::Ipv4(address)) => Some(IpAddr::from(address)),
+            Some(url::Host::Ipv6(address)) => Some(IpAddr::from(address)),
+            Some(url::Host::Domain(_)) => None,
+            None => return Err(SendError::Egress("egress: the URL has no host".into())),
+        };
+        if let Some(address) = literal {
+            way.rules.check(address, way.encrypted).map_err(SendError::Egress)?;
+        }
+        let client = self.client(&way)?;
+        let exchange = async {
+            let sent = client.request(request.method, url).headers(request.headers).body(request.body).send().await;
+            let mut response = sent.map_err(judge)?;
+            let (status, headers) = (response.status().as_u16(), response.headers().clone());
+            let mut body = BytesMut::new();
+            while body.len() < MAX_RESPONSE {
+                match response.chunk().await {
+                    Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                    Ok(None) => break,
+                    // The status is what counts; a body that breaks off is only less of an explanation.
+                    Err(_) => break,
+                }
+            }
+            body.truncate(MAX_RESPONSE);
+            Ok(Response { status, headers, body: Bytes::from(body) })
+        };
+        tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(SendError::TimedOut(timeout)))
+    }
+}
+
+/// Resolves names as the machine does, and keeps only addresses that may be connected to.
+struct CheckedResolver(Way);
+
+/// What the resolver says where no address is left.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Refused(String);
+
+impl Resolve for CheckedResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let way = self.0.clone();
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let mut refusal = None;
+            let mut allowed = Vec::new();
+            for address in found {
+                match way.rules.check(address.ip(), way.encrypted) {
+                    Ok(()) => allowed.push(address),
+                    Err(why) => refusal = Some(why),
+                }
+            }
+            match (allowed.is_empty(), refusal) {
+                (true, Some(why)) => Err(Refused(why).into()),
+                _ => Ok(Box::new(allowed.into_iter()) as Addrs),
+            }
+        })
+    }
+}
+
+fn judge(error: reqwest::Error) -> SendError {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if let Some(Refused(why)) = inner.downcast_ref() {
+            return SendError::Egress(why.clone());
+        }
+        cause = inner.source();
+    }
+    if error.is_connect() || error.is_builder() {
+        SendError::Connect(words(&error))
+    } else {
+        SendError::Broken(words(&error))
+    }
+}
+
+/// The causes of an error, without the URL, which may be a secret.
+fn words(error: &reqwest::Error) -> String {
+    let mut words = Vec::new();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        words.push(inner.to_string());
+        cause = inner.source();
+    }
+    words.dedup();
+    if words.is_empty() { "the HTTP client failed".into() } else { words.join(": ") }
+}

@@ -1,0 +1,184 @@
+//! Sources: who tells us. One file per type, and one list of them.
+//!
+//! A source is *authenticate* and *parse* over a request that is already in memory and secrets that are already
+//! resolved. Parsing takes nothing but an [`Authentic`] request, and only the checks in [`auth`] make one.
+
+pub mod auth;
+pub mod github;
+pub mod json;
+pub mod oci;
+
+use std::borrow::Cow;
+use std::fmt::Debug;
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use jiff::Timestamp;
+
+use crate::domain::event::{Detail, Original};
+use crate::domain::name::Name;
+use crate::domain::secret::{Resolved, SecretRef};
+use crate::relay::format::{Fields, KeyDescription, Keys};
+use auth::{AuthError, Authentic};
+
+/// Which function a source belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Function {
+    /// Git-host events in.
+    GitWebhook,
+    /// Registry pushes in.
+    RegistryPush,
+    /// Alerts in.
+    AlertIntake,
+}
+
+/// A row in the list of source types.
+#[derive(Debug)]
+pub struct SourceType {
+    /// The type's name in the relay file, and of its folder in `events/`.
+    pub name: &'static str,
+    /// The function that takes its requests.
+    pub function: Function,
+    /// How its sender proves who it is, in a few words for the README's table.
+    pub authenticates_by: &'static str,
+    /// Reads the type's own keys.
+    pub read: fn(&mut Fields<'_, '_>) -> Option<Box<dyn Source>>,
+    describe: fn(&mut Vec<KeyDescription>),
+}
+
+impl SourceType {
+    const fn new<S: Source + Keys + 'static>(
+        name: &'static str,
+        function: Function,
+        authenticates_by: &'static str,
+    ) -> Self {
+        fn read<S: Source + Keys + 'static>(fields: &mut Fields<'_, '_>) -> Option<Box<dyn Source>> {
+            S::take(fields).map(|source| Box::new(source) as Box<dyn Source>)
+        }
+        Self { name, function, authenticates_by, read: read::<S>, describe: S::describe }
+    }
+
+    /// The type's own keys.
+    pub fn keys(&self) -> Vec<KeyDescription> {
+        let mut keys = Vec::new();
+        (self.describe)(&mut keys);
+        keys
+    }
+}
+
+/// Every source type. The relay file, the functions, the command, the README's table and the tests go by it.
+pub static TYPES: &[SourceType] =
+    &[SourceType::new::<github::Github>("github", Function::GitWebhook, "HMAC-SHA256 over the body")];
+
+/// A request that came in over HTTP, completely in memory.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The name of the source in the path.
+    pub source: Name,
+    /// What follows the source's name in the path: the URL token of senders that cannot sign.
+    pub token: Option<String>,
+    /// The method.
+    pub method: Method,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body, byte for byte.
+    pub body: Bytes,
+    /// The address that the front door saw; never one out of a header.
+    pub address: Option<IpAddr>,
+}
+
+impl Request {
+    /// The text of a header that is there exactly once.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.get_all(name).iter();
+        match (values.next(), values.next()) {
+            (Some(value), None) => value.to_str().ok(),
+            _ => None,
+        }
+    }
+
+    /// The media type of the body, in lower case and without its parameters.
+    pub fn media_type(&self) -> Option<String> {
+        let (essence, _) = self.header("content-type")?.split_once(';').unwrap_or((self.header("content-type")?, ""));
+        Some(essence.trim().to_ascii_lowercase())
+    }
+}
+
+/// What came out of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parsed {
+    /// The sender's id for this request, if it gives one; redeliveries repeat it.
+    pub delivery_id: Option<String>,
+    /// What the request says, in a few words: `push refs/heads/main`.
+    pub summary: String,
+    /// The events in it, in their order.
+    pub events: Vec<Found>,
+    /// Why there is no event, or what was left out.
+    pub ignored: Option<String>,
+    /// The sender's own request, for targets that get it passed through.
+    pub original: Option<Original>,
+}
+
+impl Parsed {
+    /// An authentic request that is of no use; `why` completes «ignored: …».
+    pub fn ignored(summary: impl Into<String>, why: impl Into<String>) -> Self {
+        Self {
+            delivery_id: None,
+            summary: summary.into(),
+            events: Vec::new(),
+            ignored: Some(why.into()),
+            original: None,
+        }
+    }
+}
+
+/// One event in a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Tells this event from all others of its source, and is the same when it is delivered again. `None` where
+    /// two real events could look the same: then each request is an event of its own.
+    pub identity: Option<String>,
+    /// What happened.
+    pub detail: Detail,
+    /// When, as the sender says.
+    pub time: Option<Timestamp>,
+}
+
+/// Why an authentic request cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// The body is not what this type of sender sends; the sentence names the place in it, never its content.
+    #[error("{0}")]
+    Malformed(Cow<'static, str>),
+    /// The content type is none that this type of sender uses.
+    #[error("{0}")]
+    UnsupportedMediaType(Cow<'static, str>),
+}
+
+/// A type of source: pure functions over what is in memory.
+pub trait Source: Debug + Send + Sync {
+    /// Checks that the request comes from somebody who knows the secret.
+    fn authenticate<'r>(
+        &self,
+        request: &'r Request,
+        secrets: &Resolved,
+        now: Timestamp,
+    ) -> Result<Authentic<'r>, AuthError>;
+
+    /// Finds the events in a request.
+    fn parse(&self, request: Authentic<'_>) -> Result<Parsed, ParseError>;
+
+    /// Adds to `request` what its sender would to prove who it is: for samples that are sent by hand, and for tests.
+    /// The error says what is missing.
+    fn sign(&self, request: &mut Request, secrets: &Resolved, now: Timestamp) -> Result<(), String>;
+
+    /// The secret from which the URL token is made, for senders that cannot sign.
+    fn url_secret(&self) -> Option<&SecretRef> {
+        None
+    }
+
+    /// Shows every secret reference among its keys to `seen`.
+    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef));
+}

@@ -1,0 +1,509 @@
+//! The ports on AWS, against an emulated AWS; where that cannot be made to fail, against a fake that does.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
+
+#[path = "support/moto.rs"]
+mod moto;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};
+use aws_sdk_secretsmanager::primitives::Blob;
+use aws_sdk_sqs::types::QueueAttributeName;
+use aws_sdk_ssm::types::ParameterType;
+use axum::http::{HeaderMap, StatusCode};
+use axum::{Json, Router};
+use jiff::{SignedDuration, Timestamp};
+use moto::Moto;
+use serde_json::{Value, json};
+use sluice::domain::secret::SecretRef;
+use sluice::port::{
+    Clock, FetchError, Fetched, Key, Message, Queue, Received, Record, SecretBackend, State, Unavailable,
+};
+use sluice::rim::aws::dynamodb::DynamoState;
+use sluice::rim::aws::sqs::{DEFAULT_LIMIT, SqsQueue};
+use sluice::rim::aws::{Sdk, from_variables};
+
+/// The AWS of all tests in this file; each uses names of its own.
+fn aws() -> Sdk {
+    static MOTO: OnceLock<Moto> = OnceLock::new();
+    sdk(MOTO.get_or_init(Moto::start).url())
+}
+
+fn sdk(endpoint: String) -> Sdk {
+    from_variables(move |name| match name {
+        "AWS_REGION" => Some("eu-west-1".into()),
+        "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("test".into()),
+        "AWS_ENDPOINT_URL" => Some(endpoint.clone()),
+        _ => None,
+    })
+}
+
+/// An AWS that answers as a test wants, and remembers what it was asked.
+#[derive(Clone, Default)]
+struct Fake(Arc<Mutex<Vec<(String, Value)>>>);
+
+impl Fake {
+    /// Starts one; `answer` gets the operation, the request, and how many came before it.
+    async fn start(
+        answer: impl Fn(&str, &Value, usize) -> (u16, Value) + Clone + Send + Sync + 'static,
+    ) -> (Self, Sdk) {
+        let fake = Self::default();
+        let seen = fake.clone();
+        let app = Router::new().fallback(move |headers: HeaderMap, body: String| async move {
+            let operation = headers["x-amz-target"].to_str().expect("ASCII").to_owned();
+            let request: Value = serde_json::from_str(&body).expect("JSON");
+            let mut seen = seen.0.lock().expect("no test panicked in it");
+            let (status, body) = answer(&operation, &request, seen.len());
+            seen.push((operation, request));
+            (StatusCode::from_u16(status).expect("a status"), Json(body))
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        (fake, sdk(url))
+    }
+
+    fn requests(&self) -> Vec<Value> {
+        self.0.lock().expect("no test panicked in it").iter().map(|(_, request)| request.clone()).collect()
+    }
+}
+
+fn reference(text: &str) -> SecretRef {
+    SecretRef::parse(text).expect(text)
+}
+
+fn value(answer: &Result<Fetched, FetchError>) -> &[u8] {
+    answer.as_ref().expect("found").value.expose()
+}
+
+async fn put_parameter(sdk: &Sdk, name: &str, value: &str) {
+    let ssm = aws_sdk_ssm::Client::new(sdk.config());
+    let call = ssm.put_parameter().name(name).value(value).r#type(ParameterType::SecureString).overwrite(true);
+    call.send().await.expect("a parameter is stored");
+}
+
+// Parameter Store
+
+#[tokio::test]
+async fn more_parameters_than_fit_into_one_call_all_come_in_the_order_in_which_they_were_asked_for() {
+    let sdk = aws();
+    let mut references = Vec::new();
+    for i in 0..23 {
+        put_parameter(&sdk, &format!("/many/{i}"), &format!("value {i}")).await;
+        references.push(reference(&format!("ssm:/many/{i}")));
+    }
+    references.insert(11, reference("ssm:/many/none"));
+    references.push(references[3].clone());
+    let answers = sdk.secrets().current(&references).await;
+    assert_eq!(answers.len(), 25);
+    assert_eq!(value(&answers[3]), b"value 3");
+    assert_eq!(value(&answers[10]), b"value 10");
+    assert_eq!(answers[11].as_ref().expect_err("it is not there"), &FetchError::NotFound);
+    assert_eq!(value(&answers[12]), b"value 11");
+    assert_eq!(value(&answers[23]), b"value 22");
+    assert_eq!(value(&answers[24]), b"value 3");
+}
+
+#[tokio::test]
+async fn a_parameter_can_be_asked_for_as_it_is_and_as_it_was_in_one_go() {
+    let sdk = aws();
+    for value in ["first", "second", "third"] {
+        put_parameter(&sdk, "/versions", value).await;
+    }
+    let texts = ["ssm:/versions:2", "ssm:/versions", "ssm:/versions:3", "ssm:/versions:9"];
+    let answers = sdk.secrets().current(&texts.map(reference)).await;
+    assert_eq!([0, 1, 2].map(|i| value(&answers[i])), [b"second" as &[u8], b"third", b"third"]);
+    assert_eq!(answers[3].as_ref().expect_err("there is no version 9"), &FetchError::NotFound);
+    let current = answers[1].as_ref().expect("found");
+    assert_eq!(current.version, "3");
+    let age = Timestamp::now().duration_since(current.made.expect("AWS knows when"));
+    assert!(age.abs() < SignedDuration::from_secs(60), "{age}");
+}
+
+#[tokio::test]
+async fn values_come_byte_for_byte() {
+    let sdk = aws();
+    let stored = " ä \"quoted\"\\ \u{1F600}\t\r\ntrailing newline\n";
+    put_parameter(&sdk, "/bytes", stored).await;
+    let secrets_manager = aws_sdk_secretsmanager::Client::new(sdk.config());
+    let call = secrets_manager.create_secret().name("bytes/text").secret_string(stored);
+    call.send().await.expect("a secret is stored");
+    let call = secrets_manager.create_secret().name("bytes/binary").secret_binary(Blob::new([0, 159, 146, 150, 10]));
+    call.send().await.expect("a secret is stored");
+    let texts = ["ssm:/bytes", "secretsmanager:bytes/text", "secretsmanager:bytes/binary"];
+    let answers = sdk.secrets().current(&texts.map(reference)).await;
+    assert_eq!(value(&answers[0]), stored.as_bytes());
+    assert_eq!(value(&answers[1]), stored.as_bytes());
+    assert_eq!(value(&answers[2]), [0, 159, 146, 150, 10]);
+}
+
+#[tokio::test]
+async fn the_value_before_the_current_one_is_found_unless_the_version_is_fixed_or_the_first() {
+    let sdk = aws();
+    put_parameter(&sdk, "/rotated", "old").await;
+    let secrets = sdk.secrets();
+    let asked = reference("ssm:/rotated");
+    let current = secrets.current(std::slice::from_ref(&asked)).await.remove(0).expect("found");
+    assert!(secrets.previous(&asked, &current).await.expect("an answer").is_none());
+
+    put_parameter(&sdk, "/rotated", "new").await;
+    let current = secrets.current(std::slice::from_ref(&asked)).await.remove(0).expect("found");
+    let previous = secrets.previous(&asked, &current).await.expect("an answer").expect("there is one");
+    assert_eq!((previous.value.expose(), &*previous.version), (b"old" as &[u8], "1"));
+
+    let fixed = reference("ssm:/rotated:2");
+    assert!(secrets.previous(&fixed, &current).await.expect("an answer").is_none());
+}
+
+#[tokio::test]
+async fn a_name_that_may_not_be_read_does_not_keep_the_others_back() {
+    let (_, sdk) = Fake::start(|_, request, _| {
+        let names: Vec<&str> = request["Names"].as_array().expect("names").iter().filter_map(Value::as_str).collect();
+        if names.contains(&"/denied") {
+            let message =
+                "User: arn:aws:sts::123456789012:assumed-role/x/y is not authorized to perform: ssm:GetParameters";
+            return (400, json!({ "__type": "AccessDeniedException", "message": message }));
+        }
+        let parameter = |name| json!({ "Name": name, "Value": format!("value of {name}"), "Version": 1 });
+        (200, json!({ "Parameters": names.iter().rev().map(parameter).collect::<Vec<_>>(), "InvalidParameters": [] }))
+    })
+    .await;
+    let texts = ["ssm:/a", "ssm:/denied", "ssm:/b"];
+    let answers = sdk.secrets().current(&texts.map(reference)).await;
+    assert_eq!([0, 2].map(|i| value(&answers[i])), [b"value of /a", b"value of /b"]);
+    let error = answers[1].as_ref().expect_err("it is denied");
+    assert!(matches!(error, FetchError::Denied(why) if why.contains("ssm:GetParameters")), "{error}");
+}
+
+#[tokio::test]
+async fn a_throttled_store_is_unavailable_after_three_attempts() {
+    let (fake, sdk) =
+        Fake::start(|_, _, _| (400, json!({ "__type": "ThrottlingException", "message": "Rate exceeded" }))).await;
+    let answers = sdk.secrets().current(&[reference("ssm:/a"), reference("ssm:/b")]).await;
+    let rate_exceeded = FetchError::Unavailable("ThrottlingException: Rate exceeded".into());
+    for answer in answers {
+        assert_eq!(answer.expect_err("it is throttled"), rate_exceeded);
+    }
+    assert_eq!(fake.requests().len(), 3);
+}
+
+// Secrets Manager
+
+#[tokio::test]
+async fn several_keys_of_one_secret_are_one_call() {
+    let (fake, sdk) = Fake::start(|_, request, _| {
+        let text = json!({ "a": "1", "b": "2" }).to_string();
+        (200, json!({ "Name": request["SecretId"], "VersionId": "v1", "SecretString": text, "CreatedDate": 1.7e9 }))
+    })
+    .await;
+    let texts = ["secretsmanager:x#a", "secretsmanager:x#b", "secretsmanager:x"];
+    let answers = sdk.secrets().current(&texts.map(reference)).await;
+    for answer in &answers {
+        assert_eq!(value(answer), br#"{"a":"1","b":"2"}"#);
+    }
+    let fetched = answers[0].as_ref().expect("found");
+    assert_eq!((&*fetched.version, fetched.made), ("v1", Timestamp::from_second(1_700_000_000).ok()));
+    assert_eq!(fake.requests(), [json!({ "SecretId": "x", "VersionStage": "AWSCURRENT" })]);
+}
+
+#[tokio::test]
+async fn a_rotated_secret_has_a_previous_value_and_a_new_one_has_none() {
+    let sdk = aws();
+    let client = aws_sdk_secretsmanager::Client::new(sdk.config());
+    client.create_secret().name("rotated").secret_string("old").send().await.expect("a secret is stored");
+    let secrets = sdk.secrets();
+    let asked = reference("secretsmanager:rotated#key");
+    let first = secrets.current(std::slice::from_ref(&asked)).await.remove(0).expect("found");
+    assert!(secrets.previous(&asked, &first).await.expect("an answer").is_none());
+
+    client.put_secret_value().secret_id("rotated").secret_string("new").send().await.expect("a new value is stored");
+    let current = secrets.current(std::slice::from_ref(&asked)).await.remove(0).expect("found");
+    assert_eq!(current.value.expose(), b"new");
+    let previous = secrets.previous(&asked, &current).await.expect("an answer").expect("there is one");
+    assert_eq!((previous.value.expose(), &previous.version), (b"old" as &[u8], &first.version));
+    assert!(secrets.previous(&asked, &first).await.expect("an answer").is_none(), "a value is not before itself");
+}
+
+#[tokio::test]
+async fn a_secret_that_is_not_there_or_is_being_deleted_is_told_apart() {
+    let sdk = aws();
+    let client = aws_sdk_secretsmanager::Client::new(sdk.config());
+    client.create_secret().name("deleted").secret_string("x").send().await.expect("a secret is stored");
+    client.delete_secret().secret_id("deleted").send().await.expect("its deletion is scheduled");
+    let texts = ["secretsmanager:none", "secretsmanager:deleted", "env:HOME", "file:/etc/hostname"];
+    let answers = sdk.secrets().current(&texts.map(reference)).await;
+    assert_eq!(answers[0].as_ref().expect_err("it is not there"), &FetchError::NotFound);
+    for answer in &answers[1..] {
+        let error = answer.as_ref().expect_err("it is of no use");
+        assert!(matches!(error, FetchError::Unusable(_)), "{error:?}");
+    }
+    assert!(answers[1].as_ref().expect_err("it is of no use").to_string().contains("pending deletion"));
+}
+
+// The queue
+
+/// Makes a queue whose messages stay hidden for `visibility` seconds.
+async fn queue(sdk: &Sdk, name: &str, visibility: u32) -> SqsQueue {
+    let client = aws_sdk_sqs::Client::new(sdk.config());
+    let attributes = HashMap::from([
+        (QueueAttributeName::FifoQueue, "true".to_owned()),
+        (QueueAttributeName::VisibilityTimeout, visibility.to_string()),
+    ]);
+    let made = client.create_queue().queue_name(name).set_attributes(Some(attributes)).send().await;
+    sdk.queue(made.expect("a queue is made").queue_url.expect("it has a URL"), DEFAULT_LIMIT)
+}
+
+fn message(group: &str, body: &str) -> Message {
+    Message {
+        group: group.into(),
+        deduplication_id: format!("{group}-{}-{}", body.len(), &body[..1]),
+        body: body.into(),
+    }
+}
+
+fn bodies(messages: &[Received]) -> Vec<&str> {
+    messages.iter().map(|message| message.body.as_str()).collect()
+}
+
+const SOON: Duration = Duration::from_secs(5);
+
+#[tokio::test]
+async fn messages_of_a_group_come_in_order_and_block_it_while_they_are_out() {
+    let queue = queue(&aws(), "order.fifo", 30).await;
+    let messages: Vec<_> = (0..12).map(|i| message("a", &"abcdefghijkl"[i..=i])).chain([message("b", "x")]).collect();
+    queue.send(&messages).await.expect("they are stored");
+    let first = queue.receive(2, SOON).await.expect("an answer");
+    assert_eq!(bodies(&first), ["a", "b"]);
+    assert!(first.iter().all(|message| message.group == "a" && message.receives == 1));
+    let other = queue.receive(10, SOON).await.expect("an answer");
+    assert_eq!(bodies(&other), ["x"]);
+    for message in &first {
+        queue.delete(message).await.expect("it is deleted");
+    }
+    let next = queue.receive(10, SOON).await.expect("an answer");
+    assert_eq!(bodies(&next), ["c", "d", "e", "f", "g", "h", "i", "j", "k", "l"]);
+}
+
+#[tokio::test]
+async fn a_group_that_is_held_comes_back_in_order_and_counts_its_receives() {
+    let queue = queue(&aws(), "hold.fifo", 30).await;
+    queue.send(&[message("a", "1"), message("a", "2"), message("a", "3")]).await.expect("they are stored");
+    let held = queue.receive(10, SOON).await.expect("an answer");
+    queue.hold(&held, Duration::from_millis(300)).await.expect("they are held");
+    assert!(queue.receive(10, Duration::ZERO).await.expect("an answer").is_empty(), "300 ms are rounded up");
+    let again = queue.receive(10, SOON).await.expect("an answer");
+    assert_eq!(bodies(&again), ["1", "2", "3"]);
+    assert!(again.iter().all(|message| message.receives == 2));
+
+    queue.hold(&again, Duration::ZERO).await.expect("they are let go");
+    let again = queue.receive(10, SOON).await.expect("an answer");
+    assert_eq!(bodies(&again), ["1", "2", "3"]);
+
+    queue.hold(&again, Duration::from_hours(12)).await.expect("they are held for as long as can be");
+    assert!(queue.receive(10, Duration::from_secs(1)).await.expect("an answer").is_empty());
+}
+
+#[tokio::test]
+async fn what_is_sent_twice_is_stored_once() {
+    let queue = queue(&aws(), "twice.fifo", 30).await;
+    for _ in 0..2 {
+        queue.send(&[message("a", "1"), message("a", "2")]).await.expect("they are stored");
+    }
+    assert_eq!(bodies(&queue.receive(10, SOON).await.expect("an answer")), ["1", "2"]);
+}
+
+#[tokio::test]
+async fn messages_too_large_for_one_call_go_in_several() {
+    let queue = queue(&aws(), "large.fifo", 30).await;
+    let large: Vec<_> = ["1", "22", "333"].map(|start| format!("{start}{}", "x".repeat(200_000))).into();
+    let messages: Vec<_> = large.iter().map(|body| message("a", body)).collect();
+    queue.send(&messages).await.expect("they are stored");
+    assert_eq!(bodies(&queue.receive(10, SOON).await.expect("an answer")), large);
+}
+
+#[tokio::test]
+async fn a_message_that_is_gone_can_be_deleted_and_held_without_an_error() {
+    let queue = queue(&aws(), "gone.fifo", 30).await;
+    queue.send(&[message("a", "1"), message("b", "2")]).await.expect("they are stored");
+    let mut messages = queue.receive(10, SOON).await.expect("an answer");
+    queue.delete(&messages[0]).await.expect("it is deleted");
+    queue.delete(&messages[0]).await.expect("it is gone already");
+    messages[0].receipt = "no receipt".into();
+    queue.delete(&messages[0]).await.expect("the receipt is of no use");
+    queue.hold(&messages, Duration::ZERO).await.expect("the other one is let go");
+    assert_eq!(bodies(&queue.receive(10, SOON).await.expect("an answer")), ["2"]);
+}
+
+/// Answers a batch: every entry is taken, except those whose body `refused` names.
+fn batch_answer(request: &Value, refused: impl Fn(&str) -> bool) -> (u16, Value) {
+    let entries = request["Entries"].as_array().expect("entries");
+    let (failed, successful): (Vec<_>, Vec<_>) =
+        entries.iter().partition(|entry| refused(entry["MessageBody"].as_str().expect("a body")));
+    let failed: Vec<_> =
+        failed.iter().map(|e| json!({ "Id": e["Id"], "Code": "InternalError", "SenderFault": false })).collect();
+    let successful: Vec<_> =
+        successful.iter().map(|e| json!({ "Id": e["Id"], "MessageId": "m", "MD5OfMessageBody": "0" })).collect();
+    (200, json!({ "Successful": successful, "Failed": failed }))
+}
+
+fn sent(request: &Value) -> Vec<&str> {
+    let entries = request["Entries"].as_array().expect("entries");
+    entries.iter().map(|entry| entry["MessageBody"].as_str().expect("a body")).collect()
+}
+
+#[tokio::test]
+async fn what_a_call_refuses_is_sent_again_before_anything_that_follows() {
+    let (fake, sdk) =
+        Fake::start(|_, request, before| batch_answer(request, |body| before == 0 && "bd".contains(body))).await;
+    let queue = sdk.queue("http://queue.test/q.fifo", DEFAULT_LIMIT);
+    let messages: Vec<_> = (0..12).map(|i| message("a", &"abcdefghijkl"[i..=i])).collect();
+    queue.send(&messages).await.expect("they are stored");
+    let requests = fake.requests();
+    let sent: Vec<String> = requests.iter().map(|request| sent(request).concat()).collect();
+    assert_eq!(sent, ["abcdefghij", "bd", "kl"]);
+    assert_eq!(requests[1]["Entries"][0]["MessageGroupId"], "a");
+    assert_eq!(requests[1]["Entries"][0]["MessageDeduplicationId"], messages[1].deduplication_id);
+}
+
+#[tokio::test]
+async fn what_a_call_refuses_again_and_again_is_an_error_that_holds_no_body() {
+    let (fake, sdk) = Fake::start(|_, request, _| batch_answer(request, |body| body == "b")).await;
+    let queue = sdk.queue("http://queue.test/q.fifo", DEFAULT_LIMIT);
+    let error = queue.send(&["a", "b", "c"].map(|body| message("a", body))).await.expect_err("one is refused");
+    assert_eq!(error.to_string(), "queue: 1 of 3 messages were not stored: InternalError");
+    assert_eq!(fake.requests().iter().map(|request| sent(request).concat()).collect::<Vec<_>>(), ["abc", "b", "b"]);
+}
+
+// The state
+
+#[derive(Clone)]
+struct SetClock(Arc<Mutex<Timestamp>>);
+
+impl Clock for SetClock {
+    fn now(&self) -> Timestamp {
+        *self.0.lock().expect("no test panicked in it")
+    }
+}
+
+impl SetClock {
+    fn wait(&self, seconds: i64) {
+        *self.0.lock().expect("no test panicked in it") += SignedDuration::from_secs(seconds);
+    }
+}
+
+async fn table(sdk: &Sdk, name: &str) -> (DynamoState, SetClock) {
+    let client = aws_sdk_dynamodb::Client::new(sdk.config());
+    let mut call = client.create_table().table_name(name).billing_mode(BillingMode::PayPerRequest);
+    for (name, kind) in [("pk", KeyType::Hash), ("sk", KeyType::Range)] {
+        let definition = AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S);
+        let element = KeySchemaElement::builder().attribute_name(name).key_type(kind);
+        call = call.attribute_definitions(definition.build().expect("all is given"));
+        call = call.key_schema(element.build().expect("all is given"));
+    }
+    call.send().await.expect("a table is made");
+    let clock = SetClock(Arc::new(Mutex::new(Timestamp::from_second(1_800_000_000).expect("a time"))));
+    (sdk.state(name, Arc::new(clock.clone())), clock)
+}
+
+fn key(pk: &str, sk: &str) -> Key {
+    Key { pk: pk.into(), sk: sk.into() }
+}
+
+fn record(clock: &SetClock, value: Value, seconds: i64) -> Record {
+    Record { value, expires: clock.now() + SignedDuration::from_secs(seconds) }
+}
+
+#[tokio::test]
+async fn a_record_is_read_as_it_was_put_until_it_is_deleted() {
+    let (state, clock) = table(&aws(), "put").await;
+    let key = key("target#oncall", "attempts");
+    assert_eq!(state.get(&key).await.expect("an answer"), None);
+    for value in [json!({ "n": 1, "text": "ä\n", "float": 0.5, "empty": "", "list": [null] }), json!("another")] {
+        let record = record(&clock, value, 60);
+        state.put(&key, record.clone()).await.expect("it is kept");
+        assert_eq!(state.get(&key).await.expect("an answer"), Some(record));
+    }
+    state.delete(&key).await.expect("it is forgotten");
+    state.delete(&key).await.expect("nothing is there");
+    assert_eq!(state.get(&key).await.expect("an answer"), None);
+}
+
+#[tokio::test]
+async fn only_the_first_creates_until_what_it_created_expires() {
+    let (state, clock) = table(&aws(), "create").await;
+    let key = key("due#1", "a");
+    assert!(state.create(&key, record(&clock, json!(1), 60)).await.expect("an answer"));
+    assert!(!state.create(&key, record(&clock, json!(2), 60)).await.expect("an answer"));
+    clock.wait(59);
+    assert!(!state.create(&key, record(&clock, json!(3), 60)).await.expect("an answer"));
+    assert_eq!(state.get(&key).await.expect("an answer").expect("it is there").value, json!(1));
+    clock.wait(1);
+    assert!(state.create(&key, record(&clock, json!(4), 60)).await.expect("an answer"));
+    assert_eq!(state.get(&key).await.expect("an answer").expect("it is there").value, json!(4));
+}
+
+#[tokio::test]
+async fn what_has_expired_is_not_seen_though_the_table_still_has_it() {
+    let (state, clock) = table(&aws(), "expire").await;
+    state.put(&key("push#1", "a"), record(&clock, json!("short"), 10)).await.expect("it is kept");
+    state.put(&key("push#1", "b"), record(&clock, json!("long"), 20)).await.expect("it is kept");
+    clock.wait(10);
+    assert_eq!(state.get(&key("push#1", "a")).await.expect("an answer"), None);
+    let listed = state.list("push#1").await.expect("an answer");
+    assert_eq!(listed, [(key("push#1", "b"), record(&clock, json!("long"), 10))]);
+}
+
+#[tokio::test]
+async fn a_list_has_everything_of_one_pk_sorted_however_large_it_is() {
+    let (state, clock) = table(&aws(), "list").await;
+    // Over a megabyte, which is a page.
+    let large = "x".repeat(300_000);
+    for sk in ["d", "a", "c", "e", "b"] {
+        state.put(&key("push#1", sk), record(&clock, json!(large), 60)).await.expect("it is kept");
+    }
+    state.put(&key("push#2", "other"), record(&clock, json!(1), 60)).await.expect("it is kept");
+    let listed = state.list("push#1").await.expect("an answer");
+    assert_eq!(listed.iter().map(|(key, _)| &*key.sk).collect::<Vec<_>>(), ["a", "b", "c", "d", "e"]);
+    assert!(state.list("push#3").await.expect("an answer").is_empty());
+}
+
+// When AWS is not there
+
+/// Asks every port for something and wants each to say that it cannot, within ten seconds.
+async fn nothing_is_available(sdk: &Sdk) {
+    let began = Instant::now();
+    let secrets = sdk.secrets();
+    let queue = sdk.queue("http://queue.test/q.fifo", DEFAULT_LIMIT);
+    let clock = SetClock(Arc::new(Mutex::new(Timestamp::now())));
+    let state = sdk.state("table", Arc::new(clock));
+    let references = ["ssm:/a", "secretsmanager:a"].map(reference);
+    let sent = [message("a", "hunter2")];
+    let wanted = key("a", "b");
+    let (answers, sent, got) = tokio::join!(secrets.current(&references), queue.send(&sent), state.get(&wanted));
+    for answer in answers {
+        let error = answer.expect_err("nothing is there");
+        assert!(matches!(&error, FetchError::Unavailable(why) if !why.is_empty()), "{error:?}");
+    }
+    let is_clear = |error: Unavailable| !error.message.is_empty() && !error.message.contains("hunter2");
+    assert!(sent.is_err_and(is_clear));
+    assert!(got.is_err_and(is_clear));
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn an_endpoint_that_refuses_connections_is_unavailable_within_ten_seconds() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    drop(listener);
+    nothing_is_available(&sdk(url)).await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_never_answers_is_unavailable_within_ten_seconds() {
+    // The kernel accepts connections for it; nobody reads them.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    nothing_is_available(&sdk(format!("http://{}", listener.local_addr().expect("it is bound")))).await;
+}

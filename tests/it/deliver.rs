@@ -1,0 +1,395 @@
+//! Delivery: the rules of the queue.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sluice::deliver::Deliverer;
+use sluice::domain::delivery::{DeadLetter, Delivery};
+use sluice::domain::event::{Detail, Event, ImagePush};
+use sluice::domain::name::Name;
+use sluice::domain::outcome::GivenUp;
+use sluice::port::{Clock as _, FetchError, Received, SendError};
+use tokio::time::Instant;
+
+use crate::fakes::{FakeClock, FakeMeter, FakeQueue, FakeSecrets, FakeSender, FakeState, relay, response, store};
+
+const RELAY: &str = r#"
+sources:
+  hub: { type: github, secret: "ssm:/github" }
+targets:
+  cluster:
+    type: flux
+    url: https://flux.example.com
+    receiver: { type: generic-hmac, name: images, namespace: flux-system }
+    token: "ssm:/token"
+  other: { type: http, url: "https://other.example.com/" }
+  feed: { type: http, url: "https://feed.example.com/", retry: { max_age: 1h } }
+routes:
+  - { to: [cluster, other, feed] }
+"#;
+
+struct World {
+    deliverer: Deliverer,
+    secrets: Arc<FakeSecrets>,
+    queue: Arc<FakeQueue>,
+    dead: Arc<FakeQueue>,
+    state: Arc<FakeState>,
+    sender: Arc<FakeSender>,
+    clock: Arc<FakeClock>,
+}
+
+fn world() -> World {
+    let (secrets, clock) = (Arc::new(FakeSecrets::default()), Arc::new(FakeClock::default()));
+    secrets.set("ssm:/token", &["token"]);
+    let (queue, dead) = (Arc::new(FakeQueue::default()), Arc::new(FakeQueue::default()));
+    let (state, sender) = (Arc::new(FakeState::default()), Arc::new(FakeSender::default()));
+    let deliverer = Deliverer {
+        relay: relay(RELAY),
+        secrets: store(&secrets, &clock),
+        queue: queue.clone(),
+        dead_letters: dead.clone(),
+        state: state.clone(),
+        sender: sender.clone(),
+        clock: clock.clone(),
+        meter: Arc::new(FakeMeter::default()),
+        chance: || 0.5,
+        timed_out: Mutex::default(),
+    };
+    World { deliverer, secrets, queue, dead, state, sender, clock }
+}
+
+fn delivery(target: &str, number: u32, queued: Timestamp) -> Delivery {
+    let source = Name::parse("hub").expect("name");
+    let identity = number.to_string();
+    let event = Event {
+        detail: Detail::ImagePush(ImagePush {
+            repository: format!("ghcr.io/acme/app{number}"),
+            ..ImagePush::default()
+        }),
+        id: Event::id_of(&source, &identity),
+        source,
+        cluster: None,
+        labels: std::collections::BTreeMap::new(),
+        time: None,
+    };
+    Delivery::new(event, &identity, &Name::parse(target).expect("name"), None, queued)
+}
+
+impl World {
+    fn message(&self, target: &str, number: u32, receives: u32) -> Received {
+        let delivery = delivery(target, number, FakeClock::default().now());
+        received(&delivery, target, number, receives)
+    }
+
+    async fn work(&self, messages: Vec<Received>) -> Vec<String> {
+        let kept = self.deliverer.work(messages, Instant::now() + Duration::from_secs(120)).await;
+        kept.into_iter().map(|message| message.message_id).collect()
+    }
+
+    fn letters(&self) -> Vec<DeadLetter> {
+        self.dead.sent().iter().map(|message| DeadLetter::decode(&message.body).expect("dead letter")).collect()
+    }
+}
+
+fn received(delivery: &Delivery, group: &str, number: u32, receives: u32) -> Received {
+    Received {
+        message_id: format!("{group}-{number}"),
+        receipt: format!("receipt-{number}"),
+        group: group.into(),
+        receives,
+        body: delivery.encode(262_144).expect("fits"),
+    }
+}
+
+#[tokio::test]
+async fn what_is_delivered_is_deleted_and_costs_no_write_of_state() {
+    let world = world();
+    world.sender.answer(200, "");
+    world.sender.answer(200, "");
+    assert!(world.work(vec![world.message("cluster", 1, 1), world.message("cluster", 2, 1)]).await.is_empty());
+    assert_eq!(world.queue.deleted(), ["cluster-1", "cluster-2"]);
+    assert_eq!(world.state.writes.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_failed_message_and_its_followers_wait_together_and_other_groups_pass() {
+    let world = world();
+    world.sender.answer_with(Err(SendError::Connect("refused".into())));
+    world.sender.answer(200, "");
+    let kept = world
+        .work(vec![world.message("cluster", 1, 1), world.message("cluster", 2, 1), world.message("other", 3, 1)])
+        .await;
+    assert_eq!(kept, ["cluster-1", "cluster-2"]);
+    assert_eq!(world.queue.held(), [(kept, Duration::from_secs(1))]);
+    assert_eq!(world.queue.deleted(), ["other-3"]);
+}
+
+#[tokio::test]
+async fn waits_double_up_to_an_hour() {
+    let world = world();
+    let mut waits = Vec::new();
+    for receives in 1..=14 {
+        world.sender.answer(404, "");
+        world.work(vec![world.message("cluster", 1, receives)]).await;
+        waits.push(world.queue.held().last().expect("held").1.as_secs());
+    }
+    assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 3600, 3600]);
+}
+
+#[tokio::test]
+async fn followers_that_merely_waited_have_no_attempts_of_their_own() {
+    let world = world();
+    world.sender.answer(404, "");
+    // Handed out for the fourth time, but never tried.
+    world.work(vec![world.message("cluster", 2, 4)]).await;
+    assert_eq!(world.queue.held()[0].1, Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn the_target_may_ask_for_a_longer_wait() {
+    let world = world();
+    world.sender.answer_with(Ok(response(429, &[("retry-after", "7200")], "")));
+    world.work(vec![world.message("other", 1, 1)]).await;
+    assert_eq!(world.queue.held()[0].1, Duration::from_secs(7200));
+}
+
+#[tokio::test]
+async fn a_wait_never_passes_the_end_of_a_deliverys_life() {
+    let world = world();
+    world.sender.answer_with(Ok(response(503, &[("retry-after", "86400")], "")));
+    world.work(vec![world.message("feed", 1, 1)]).await;
+    assert_eq!(world.queue.held()[0].1, Duration::from_secs(3600));
+}
+
+#[tokio::test]
+async fn a_delivery_past_its_age_is_tried_once_more_and_then_becomes_a_dead_letter() {
+    let world = world();
+    world.clock.pass(Duration::from_secs(3600));
+    world.sender.answer(500, "boom");
+    assert!(world.work(vec![world.message("feed", 1, 1)]).await.is_empty());
+    let letter = &world.letters()[0];
+    assert_eq!(letter.class, GivenUp::Expired);
+    assert!(letter.reason.contains("boom"), "{}", letter.reason);
+    assert_eq!(world.queue.deleted(), ["feed-1"]);
+}
+
+#[tokio::test]
+async fn a_rejected_delivery_becomes_a_dead_letter_at_once_and_the_next_one_passes() {
+    let world = world();
+    world.sender.answer(413, "");
+    world.sender.answer(200, "");
+    assert!(world.work(vec![world.message("cluster", 1, 1), world.message("cluster", 2, 1)]).await.is_empty());
+    let letter = &world.letters()[0];
+    assert_eq!((letter.class, letter.attempts), (GivenUp::Rejected, 1));
+    assert_eq!(letter.delivery.as_ref().expect("delivery").id, delivery("cluster", 1, world.clock.now()).id);
+    assert_eq!(world.queue.deleted(), ["cluster-1", "cluster-2"]);
+}
+
+#[tokio::test]
+async fn an_event_that_a_receiver_cannot_take_is_set_aside_after_three_attempts() {
+    let world = world();
+    for receives in 1..=3 {
+        world.sender.answer(500, "");
+        if receives == 3 {
+            world.sender.answer(200, "");
+        }
+        world.work(vec![world.message("cluster", 1, receives), world.message("cluster", 2, receives)]).await;
+    }
+    // The third time it went aside, and the one behind it passed in the same batch.
+    assert_eq!(world.queue.deleted(), ["cluster-1", "cluster-2"]);
+    let aside = &world.queue.sent()[0];
+    let before = delivery("cluster", 1, FakeClock::default().now());
+    assert_eq!(aside.group, format!("cluster!{}", before.id));
+    let aside = Delivery::decode(&aside.body).expect("delivery");
+    assert_eq!((aside.id, aside.generation, aside.attempts, aside.queued), (before.id, 1, 3, before.queued));
+}
+
+#[tokio::test]
+async fn what_was_set_aside_goes_on_alone_with_its_attempts() {
+    let world = world();
+    let aside = Delivery { generation: 1, attempts: 3, ..delivery("cluster", 1, world.clock.now()) };
+    let group = format!("cluster!{}", aside.id);
+    world.sender.answer(500, "");
+    assert_eq!(world.work(vec![received(&aside, &group, 1, 1)]).await.len(), 1);
+    assert_eq!(world.queue.held()[0].1, Duration::from_secs(8));
+    assert!(world.queue.sent().is_empty(), "it is not set aside twice");
+}
+
+#[tokio::test]
+async fn a_feed_keeps_its_order_whatever_fails() {
+    let world = world();
+    for receives in 1..=6 {
+        world.sender.answer(500, "");
+        assert_eq!(
+            world.work(vec![world.message("other", 1, receives), world.message("other", 2, receives)]).await.len(),
+            2
+        );
+    }
+    assert!(world.queue.sent().is_empty() && world.queue.deleted().is_empty());
+}
+
+#[tokio::test]
+async fn one_time_out_is_set_aside_to_see_whether_the_next_one_passes() {
+    let world = world();
+    let time_out = || world.sender.answer_with(Err(SendError::TimedOut(Duration::from_secs(30))));
+    for receives in 1..=3 {
+        time_out();
+        if receives == 3 {
+            time_out(); // The next one times out, too: then it is the target's.
+        }
+        world.work(vec![world.message("cluster", 1, receives), world.message("cluster", 2, receives)]).await;
+    }
+    assert_eq!(world.queue.deleted(), ["cluster-1"]);
+    for receives in 4..=8 {
+        time_out();
+        assert_eq!(world.work(vec![world.message("cluster", 2, receives)]).await, ["cluster-2"]);
+    }
+    // Once one passes, it was not the target's.
+    world.sender.answer(200, "");
+    world.work(vec![world.message("cluster", 3, 1)]).await;
+    time_out();
+    assert!(world.work(vec![world.message("cluster", 2, 9)]).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_receivers_400_or_404_rereads_its_token_once_before_it_is_judged() {
+    for status in [400, 404] {
+        let world = world();
+        world.sender.answer(200, "");
+        world.work(vec![world.message("cluster", 1, 1)]).await;
+        world.secrets.set("ssm:/token", &["rotated"]);
+        world.sender.answer(status, "");
+        world.sender.answer(200, "");
+        assert!(world.work(vec![world.message("cluster", 2, 1)]).await.is_empty());
+        let sent = world.sender.sent();
+        assert_eq!(sent.len(), 3);
+        assert_ne!(sent[1].url, sent[2].url, "the path follows the token");
+    }
+}
+
+#[tokio::test]
+async fn an_unchanged_token_is_not_tried_twice() {
+    let world = world();
+    world.sender.answer(404, "");
+    assert_eq!(world.work(vec![world.message("cluster", 1, 1)]).await.len(), 1);
+    assert_eq!(world.sender.sent().len(), 1);
+}
+
+#[tokio::test]
+async fn a_token_that_cannot_be_had_holds_the_target_and_loses_nothing() {
+    let world = world();
+    world.secrets.fail(Some(FetchError::Unavailable("throttled".into())));
+    assert_eq!(world.work(vec![world.message("cluster", 1, 1)]).await, ["cluster-1"]);
+    assert!(world.letters().is_empty() && world.sender.sent().is_empty());
+}
+
+#[tokio::test]
+async fn what_egress_refuses_is_a_dead_letter_that_says_so() {
+    let world = world();
+    world.sender.answer_with(Err(SendError::Egress("egress: 169.254.169.254 is a metadata address".into())));
+    world.work(vec![world.message("other", 1, 1)]).await;
+    assert!(world.letters()[0].reason.starts_with("egress"));
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_read_is_a_dead_letter_and_the_next_one_passes() {
+    let world = world();
+    world.sender.answer(200, "");
+    let garbage = Received { body: "{\"v\":99}".into(), ..world.message("cluster", 1, 1) };
+    assert!(world.work(vec![garbage, world.message("cluster", 2, 1)]).await.is_empty());
+    let letter = &world.letters()[0];
+    assert_eq!((letter.class, letter.body.as_deref()), (GivenUp::Undeliverable, Some("{\"v\":99}")));
+}
+
+#[tokio::test]
+async fn a_target_that_left_the_relay_file_leaves_a_dead_letter() {
+    let world = world();
+    world.work(vec![world.message("gone", 1, 1)]).await;
+    assert!(world.letters()[0].reason.contains("`gone`"));
+}
+
+#[tokio::test]
+async fn without_the_dead_letter_queue_the_message_stays() {
+    let world = world();
+    world.dead.set_down(true);
+    world.sender.answer(413, "");
+    assert_eq!(world.work(vec![world.message("cluster", 1, 1)]).await, ["cluster-1"]);
+    assert!(world.queue.deleted().is_empty());
+}
+
+#[tokio::test]
+async fn without_state_nothing_is_lost_and_nothing_is_hammered() {
+    let world = world();
+    world.state.set_down(true);
+    assert_eq!(world.work(vec![world.message("cluster", 1, 2)]).await, ["cluster-1"]);
+    assert!(world.sender.sent().is_empty());
+    assert_eq!(world.queue.held()[0].1, Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn a_panic_takes_no_other_message_with_it_and_counts_as_an_attempt() {
+    let world = world();
+    *world.sender.poison.lock().expect("lock") = Some("app1\"");
+    world.sender.answer(200, "");
+    let kept = world.work(vec![world.message("cluster", 1, 1), world.message("other", 3, 1)]).await;
+    assert_eq!(kept, ["cluster-1"]);
+    assert_eq!(world.queue.deleted(), ["other-3"]);
+    assert_eq!(world.state.records.lock().expect("lock").len(), 1);
+}
+
+#[tokio::test]
+async fn a_message_whose_attempts_end_the_process_is_tried_alone_and_then_given_up_as_crashed() {
+    let world = world();
+    let alone = || world.state.records.lock().expect("lock").values().filter(|one| one.value["alone"] == true).count();
+    // Handed out five times, and no end recorded. The sixth time it is tried alone, and that is written down before.
+    world.sender.die();
+    let doomed = world.work(vec![world.message("cluster", 1, 6)]);
+    tokio::select! { biased; _ = doomed => panic!("the process has died"), () = world.sender.died() => {} }
+    assert_eq!(alone(), 1);
+    // The process is gone, the message comes back: it is given up without being tried.
+    assert!(world.work(vec![world.message("cluster", 1, 7)]).await.is_empty());
+    assert_eq!(world.letters()[0].class, GivenUp::Crashed);
+    assert!(world.sender.sent().is_empty());
+}
+
+#[tokio::test]
+async fn a_message_that_merely_waited_long_is_tried_alone_and_goes_on_as_any_other() {
+    let world = world();
+    world.sender.answer(404, "");
+    assert_eq!(world.work(vec![world.message("cluster", 1, 40)]).await.len(), 1);
+    world.sender.answer(200, "");
+    assert!(world.work(vec![world.message("cluster", 1, 41)]).await.is_empty());
+    assert!(world.letters().is_empty() && world.state.records.lock().expect("lock").is_empty());
+}
+
+#[tokio::test]
+async fn without_time_for_a_whole_attempt_the_next_invocation_gets_the_message() {
+    let world = world();
+    let message = world.message("cluster", 1, 1);
+    let kept = world.deliverer.work(vec![message], Instant::now() + Duration::from_secs(10)).await;
+    assert_eq!(kept.len(), 1);
+    assert_eq!(world.queue.held()[0].1, Duration::ZERO);
+    assert!(world.sender.sent().is_empty());
+}
+
+#[tokio::test]
+async fn no_reason_holds_a_secret_or_a_path_that_stands_for_one() {
+    let world = world();
+    world.secrets.set("ssm:/token", &["hunter2-token"]);
+    let path =
+        sluice::target::flux::hook_path(&sluice::domain::secret::Secret::new("hunter2-token"), "images", "flux-system");
+    for answer in [response(404, &[], ""), response(400, &[], ""), response(500, &[], ""), response(413, &[], "")] {
+        world.sender.answer_with(Ok(answer));
+        world.work(vec![world.message("cluster", 1, 2)]).await;
+    }
+    let everything = format!(
+        "{:?} {:?} {:?} {:?}",
+        world.dead.sent(),
+        world.queue.sent(),
+        world.state.records.lock().expect("lock"),
+        world.sender.sent()
+    );
+    assert!(!everything.contains("hunter2") && !everything.contains(&path), "{everything}");
+}

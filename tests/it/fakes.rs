@@ -1,0 +1,326 @@
+//! Fakes at the ports.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::HeaderMap;
+use jiff::Timestamp;
+use serde_json::Value;
+use sluice::domain::secret::{Secret, SecretRef};
+use sluice::port::*;
+use sluice::relay::Relay;
+use sluice::rim::yaml;
+use sluice::secrets::{CACHE, SecretStore};
+use sluice::target::{Outbound, Response};
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no test panics while it holds a lock")
+}
+
+/// A clock that stands still until it is moved.
+pub struct FakeClock(Mutex<Timestamp>);
+
+impl Default for FakeClock {
+    fn default() -> Self {
+        Self(Mutex::new("2026-08-20T12:00:00Z".parse().expect("time")))
+    }
+}
+
+impl FakeClock {
+    pub fn pass(&self, time: Duration) {
+        let mut now = lock(&self.0);
+        *now = now.checked_add(time).expect("time");
+    }
+}
+
+impl Clock for FakeClock {
+    fn now(&self) -> Timestamp {
+        *lock(&self.0)
+    }
+}
+
+/// Secrets by reference: the current value, then the one before it.
+#[derive(Default)]
+pub struct FakeSecrets {
+    pub values: Mutex<BTreeMap<String, Vec<String>>>,
+    pub failure: Mutex<Option<FetchError>>,
+    pub fetches: AtomicUsize,
+}
+
+impl FakeSecrets {
+    pub fn set(&self, reference: &str, values: &[&str]) {
+        lock(&self.values).insert(reference.into(), values.iter().map(|value| (*value).to_owned()).collect());
+    }
+
+    pub fn fail(&self, error: Option<FetchError>) {
+        *lock(&self.failure) = error;
+    }
+
+    fn nth(&self, reference: &SecretRef, index: usize) -> Result<Option<Fetched>, FetchError> {
+        if let Some(error) = lock(&self.failure).clone() {
+            return Err(error);
+        }
+        let values = lock(&self.values);
+        let values = values.get(&reference.to_string()).ok_or(FetchError::NotFound)?;
+        Ok(values.get(index).map(|value| Fetched {
+            value: Secret::new(value.clone()),
+            version: value.clone(),
+            made: Some(FakeClock::default().now()),
+        }))
+    }
+}
+
+#[async_trait]
+impl SecretBackend for FakeSecrets {
+    async fn current(&self, references: &[SecretRef]) -> Vec<Result<Fetched, FetchError>> {
+        self.fetches.fetch_add(1, Ordering::SeqCst);
+        references.iter().map(|one| self.nth(one, 0).and_then(|found| found.ok_or(FetchError::NotFound))).collect()
+    }
+
+    async fn previous(&self, reference: &SecretRef, _: &Fetched) -> Result<Option<Fetched>, FetchError> {
+        self.nth(reference, 1)
+    }
+}
+
+/// A queue in memory: order per group, deduplication for good, holds by the fake clock's time are the test's.
+pub struct FakeQueue {
+    pub limit: usize,
+    pub sent: Mutex<Vec<Message>>,
+    pub deleted: Mutex<Vec<String>>,
+    pub held: Mutex<Vec<(Vec<String>, Duration)>>,
+    pub down: Mutex<bool>,
+}
+
+impl Default for FakeQueue {
+    fn default() -> Self {
+        Self {
+            limit: 262_144,
+            sent: Mutex::default(),
+            deleted: Mutex::default(),
+            held: Mutex::default(),
+            down: Mutex::default(),
+        }
+    }
+}
+
+impl FakeQueue {
+    pub fn set_down(&self, down: bool) {
+        *lock(&self.down) = down;
+    }
+
+    pub fn sent(&self) -> Vec<Message> {
+        lock(&self.sent).clone()
+    }
+
+    pub fn deleted(&self) -> Vec<String> {
+        lock(&self.deleted).clone()
+    }
+
+    /// The waits that were asked for, each with the messages that wait.
+    pub fn held(&self) -> Vec<(Vec<String>, Duration)> {
+        lock(&self.held).clone()
+    }
+
+    fn reach(&self) -> Result<(), Unavailable> {
+        match *lock(&self.down) {
+            true => Err(Unavailable { what: "queue", message: "it is down".into() }),
+            false => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Queue for FakeQueue {
+    fn limit(&self) -> usize {
+        self.limit
+    }
+
+    async fn send(&self, messages: &[Message]) -> Result<(), Unavailable> {
+        self.reach()?;
+        for message in messages {
+            assert!(message.body.len() <= self.limit, "a message over the limit");
+            assert!(message.group.len() <= 128 && message.deduplication_id.len() <= 128);
+            let mut sent = lock(&self.sent);
+            if sent.iter().all(|earlier| earlier.deduplication_id != message.deduplication_id) {
+                sent.push(message.clone());
+            }
+        }
+        Ok(())
+    }
+
+    async fn receive(&self, _: usize, _: Duration) -> Result<Vec<Received>, Unavailable> {
+        unimplemented!("tests hand messages out by themselves")
+    }
+
+    async fn delete(&self, message: &Received) -> Result<(), Unavailable> {
+        self.reach()?;
+        lock(&self.deleted).push(message.message_id.clone());
+        Ok(())
+    }
+
+    async fn hold(&self, messages: &[Received], wait: Duration) -> Result<(), Unavailable> {
+        self.reach()?;
+        lock(&self.held).push((messages.iter().map(|message| message.message_id.clone()).collect(), wait));
+        Ok(())
+    }
+}
+
+/// State in memory.
+#[derive(Default)]
+pub struct FakeState {
+    pub records: Mutex<BTreeMap<Key, Record>>,
+    pub down: Mutex<bool>,
+    pub writes: AtomicUsize,
+}
+
+impl FakeState {
+    fn reach(&self) -> Result<(), Unavailable> {
+        match *lock(&self.down) {
+            true => Err(Unavailable { what: "state", message: "it is down".into() }),
+            false => Ok(()),
+        }
+    }
+
+    pub fn set_down(&self, down: bool) {
+        *lock(&self.down) = down;
+    }
+}
+
+#[async_trait]
+impl State for FakeState {
+    async fn get(&self, key: &Key) -> Result<Option<Record>, Unavailable> {
+        self.reach()?;
+        Ok(lock(&self.records).get(key).cloned())
+    }
+
+    async fn put(&self, key: &Key, record: Record) -> Result<(), Unavailable> {
+        self.reach()?;
+        self.writes.fetch_add(1, Ordering::SeqCst);
+        lock(&self.records).insert(key.clone(), record);
+        Ok(())
+    }
+
+    async fn create(&self, key: &Key, record: Record) -> Result<bool, Unavailable> {
+        self.reach()?;
+        let mut records = lock(&self.records);
+        let free = !records.contains_key(key);
+        if free {
+            records.insert(key.clone(), record);
+        }
+        Ok(free)
+    }
+
+    async fn delete(&self, key: &Key) -> Result<(), Unavailable> {
+        self.reach()?;
+        lock(&self.records).remove(key);
+        Ok(())
+    }
+
+    async fn list(&self, pk: &str) -> Result<Vec<(Key, Record)>, Unavailable> {
+        self.reach()?;
+        let records = lock(&self.records);
+        Ok(records.iter().filter(|(key, _)| key.pk == pk).map(|(key, record)| (key.clone(), record.clone())).collect())
+    }
+}
+
+/// Answers in the order in which they were prepared; what is sent without one is a defect of the test.
+#[derive(Default)]
+pub struct FakeSender {
+    pub answers: Mutex<VecDeque<Result<Response, SendError>>>,
+    pub sent: Mutex<Vec<Outbound>>,
+    /// A body that makes sending panic.
+    pub poison: Mutex<Option<&'static str>>,
+    /// Whether sending never ends, as when the process dies.
+    dying: Mutex<bool>,
+    died: tokio::sync::Notify,
+}
+
+impl FakeSender {
+    pub fn answer(&self, status: u16, body: &'static str) {
+        lock(&self.answers).push_back(Ok(response(status, &[], body)));
+    }
+
+    pub fn answer_with(&self, answer: Result<Response, SendError>) {
+        lock(&self.answers).push_back(answer);
+    }
+
+    /// The next attempt ends the process: it never returns.
+    pub fn die(&self) {
+        *lock(&self.dying) = true;
+    }
+
+    /// Returns when that attempt was begun.
+    pub async fn died(&self) {
+        self.died.notified().await;
+    }
+
+    pub fn sent(&self) -> Vec<Outbound> {
+        lock(&self.sent).clone()
+    }
+}
+
+/// An answer of a target.
+pub fn response(status: u16, headers: &[(&'static str, &str)], body: &'static str) -> Response {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        map.insert(*name, value.parse().expect("header"));
+    }
+    Response { status, headers: map, body: Bytes::from_static(body.as_bytes()) }
+}
+
+#[async_trait]
+impl Sender for FakeSender {
+    async fn send(&self, request: Outbound, _: &Connection, _: Duration) -> Result<Response, SendError> {
+        let dying = std::mem::take(&mut *lock(&self.dying));
+        if dying {
+            self.died.notify_one();
+            std::future::pending::<()>().await;
+        }
+        let poison = *lock(&self.poison);
+        if let Some(poison) = poison {
+            assert!(!String::from_utf8_lossy(&request.body).contains(poison), "poisoned");
+        }
+        lock(&self.sent).push(request);
+        lock(&self.answers).pop_front().expect("an answer was prepared for every request")
+    }
+}
+
+/// A metric as it was recorded: name, whom it is about, value.
+type Recorded = (&'static str, String, f64);
+
+/// Remembers what was counted.
+#[derive(Default)]
+pub struct FakeMeter(pub Mutex<Vec<Recorded>>);
+
+impl Meter for FakeMeter {
+    fn record(&self, name: &'static str, of: Of<'_>, value: f64, _: Unit) {
+        let (Of::Source(of) | Of::Target(of)) = of;
+        lock(&self.0).push((name, of.to_owned(), value));
+    }
+}
+
+impl FakeMeter {
+    pub fn total(&self, name: &str) -> f64 {
+        lock(&self.0).iter().filter(|(one, _, _)| *one == name).map(|(_, _, value)| value).sum()
+    }
+}
+
+/// A relay file that has to be sound.
+pub fn relay(text: &str) -> Arc<Relay> {
+    let document = yaml::parse(text).unwrap_or_else(|why| panic!("{why}"));
+    Arc::new(Relay::from_value(&document.value).unwrap_or_else(|why| panic!("{why}")))
+}
+
+/// A store over fake secrets.
+pub fn store(secrets: &Arc<FakeSecrets>, clock: &Arc<FakeClock>) -> Arc<SecretStore> {
+    Arc::new(SecretStore::new(secrets.clone(), clock.clone(), CACHE))
+}
+
+/// JSON out of text.
+pub fn json(text: &[u8]) -> Value {
+    serde_json::from_slice(text).expect("JSON")
+}

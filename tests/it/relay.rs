@@ -1,0 +1,125 @@
+//! The relay file: every problem at once, and what of it is published.
+
+use std::path::Path;
+
+use serde_json::Value;
+use sluice::relay::format::{Level, Problems};
+use sluice::relay::{Relay, schema};
+use sluice::rim::{config, yaml};
+
+use crate::fakes::FakeSecrets;
+use crate::golden;
+
+fn problems(text: &str) -> Vec<String> {
+    let document = yaml::parse(text).expect("YAML");
+    let mut problems = Problems::default();
+    Relay::read(&document.value, &mut problems);
+    problems.0.iter().map(|problem| format!("{:?} {problem}", problem.level)).collect()
+}
+
+#[test]
+fn every_problem_is_reported_at_once_with_its_place_and_a_suggestion() {
+    let found = problems(
+        r#"
+sources:
+  github: { type: githib, secret: "ssm:/a" }
+  Hub: { type: github, secret: "ssm:/a" }
+  a: { type: github, sceret: "ssm:/a", grace: 5 }
+  b: { type: github, secret: hunter2, allow_cidrs: [] }
+  c: { secret: "ssm:/a" }
+targets:
+  d: { type: flux, url: "ftp://x", receiver: { type: generic, name: x }, token: "ssm:/t", timeout: 1y }
+  e: { type: http, url: "https://user:hunter2@example.com" }
+routes:
+  - { from: [githup, a], when: { brunch: main }, to: [d, f] }
+  - { to: [] }
+egres: {}
+"#,
+    );
+    for expected in [
+        "sources.github.type: unknown type; did you mean `github`?",
+        "sources.Hub: a name has",
+        "sources.a: `secret` is missing",
+        "sources.a.sceret: unknown key `sceret`; did you mean `secret`?",
+        "sources.a.grace: a length of time needs its unit",
+        "sources.b.secret: a secret is named by reference",
+        "sources.b.allow_cidrs: an empty list would accept nothing",
+        "sources.c: `type` is missing",
+        "targets.d.url: expected an http or https URL",
+        "targets.d.receiver: `namespace` is missing",
+        "targets.d.timeout: expected a length of time",
+        "targets.e.url: a URL in the relay file must not hold credentials",
+        "routes.0.when.brunch: unknown key `brunch`; did you mean `branch`?",
+        "routes.1.to: an empty list",
+        "egres: unknown key `egres`; did you mean `egress`?",
+    ] {
+        assert!(found.iter().any(|problem| problem.contains(expected)), "{expected} in:\n{}", found.join("\n"));
+    }
+    assert!(!found.join("").contains("hunter2"));
+}
+
+#[test]
+fn routes_that_name_what_is_not_there_are_errors_and_idle_targets_warnings() {
+    let found = problems(
+        r#"
+sources: { github: { type: github, secret: "ssm:/a" } }
+targets: { log: { type: http, url: "https://x" }, idle: { type: http, url: "https://x" } }
+routes: [{ from: githup, to: [log, lag] }]
+"#,
+    );
+    assert_eq!(
+        found,
+        [
+            "Error routes.0.from: there is no source named `githup`; did you mean `github`?",
+            "Error routes.0.to: there is no target named `lag`; did you mean `log`?",
+            "Warning targets.idle: no route leads to this target",
+        ]
+    );
+    assert!(Level::Error > Level::Warning);
+}
+
+#[test]
+fn the_published_schema_is_the_one_made_from_the_types() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("relay.schema.json");
+    golden::check(&path, &format!("{:#}", schema::json_schema()));
+}
+
+#[tokio::test]
+async fn every_form_of_the_environment_variable_leads_to_the_same_file() {
+    use std::io::Write as _;
+    let json = r#"{"sources":{"github":{"type":"github","secret":"ssm:/a"}},"targets":{},"routes":[]}"#;
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    gzip.write_all(json.as_bytes()).expect("gzip");
+    let packed = data_encoding::BASE64.encode(&gzip.finish().expect("gzip"));
+    let folder = tempfile::tempdir().expect("folder");
+    let file = folder.path().join("relay.yaml");
+    std::fs::write(&file, "sources: { github: { type: github, secret: 'ssm:/a' } }\ntargets: {}\nroutes: []\n")
+        .expect("file");
+    let secrets = FakeSecrets::default();
+    secrets.set("ssm:/relay", &[json]);
+    secrets.set("ssm:/relay/1:3", &[&json[..30]]);
+    secrets.set("ssm:/relay/2:4", &[&json[30..]]);
+    secrets.set("ssm:/packed:1", &[&packed]);
+    for place in [
+        json,
+        &packed,
+        &format!("file:{}", file.display()),
+        "ssm:/relay",
+        "ssm:/relay/1:3,ssm:/relay/2:4",
+        "ssm:/packed:1",
+    ] {
+        let text = config::text(place, &secrets).await.unwrap_or_else(|error| panic!("{place}: {error}"));
+        let value: Value = config::document(&text).expect("document").value;
+        let relay = Relay::from_value(&value).unwrap_or_else(|why| panic!("{place}: {why}"));
+        assert_eq!(relay.sources.len(), 1, "{place}");
+    }
+    for (place, expected) in [
+        ("file:/nowhere", "/nowhere"),
+        ("ssm:/none", "ssm:/none: not found"),
+        ("ssm:none", "full path"),
+        ("H4sIxx", "base64"),
+    ] {
+        let error = config::text(place, &secrets).await.expect_err(place).to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}

@@ -1,0 +1,402 @@
+//! Every source type against its folder in `events/`: the same table of cases for each, and what comes out of every
+//! sample as a golden file beside it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use sluice::domain::event::Event;
+use sluice::domain::name::Name;
+use sluice::domain::secret::{Resolved, Secret, SecretRef};
+use sluice::relay::{Relay, SourceEntry};
+use sluice::rim::local::samples;
+use sluice::rim::yaml;
+use sluice::source::auth::AuthError;
+use sluice::source::{ParseError, Parsed, Request, SourceType, TYPES};
+
+use crate::golden;
+
+/// The time at which samples arrive.
+const NOW: &str = "2026-08-20T12:00:00Z";
+
+struct Folder {
+    of: &'static SourceType,
+    path: PathBuf,
+    relay: Relay,
+}
+
+fn folders() -> Vec<Folder> {
+    TYPES
+        .iter()
+        .map(|of| {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("events").join(of.name);
+            let text = fs::read_to_string(path.join("source.yaml")).unwrap_or_else(|error| {
+                panic!(
+                    "a source type needs samples, and source.yaml with the entry they are for: {}: {error}",
+                    path.display()
+                )
+            });
+            let entry = yaml::parse(&text).expect("YAML").value;
+            let file = json!({ "sources": { of.name: entry }, "targets": {}, "routes": [] });
+            let relay = Relay::from_value(&file).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
+            Folder { of, path, relay }
+        })
+        .collect()
+}
+
+impl Folder {
+    fn entry(&self) -> &SourceEntry {
+        &self.relay.sources[self.of.name]
+    }
+
+    fn samples(&self) -> Vec<PathBuf> {
+        let mut files: Vec<_> = fs::read_dir(&self.path)
+            .expect("folder")
+            .map(|entry| entry.expect("file").path())
+            .filter(|file| samples::is_body(file))
+            .collect();
+        files.sort();
+        assert!(!files.is_empty(), "{} has no samples", self.path.display());
+        files
+    }
+
+    fn request(&self, file: &Path) -> Request {
+        let sample = samples::read(file).expect("sample");
+        Request {
+            source: Name::parse(self.of.name).expect("name"),
+            token: None,
+            method: http::Method::POST,
+            headers: sample.headers,
+            body: sample.body,
+            address: None,
+        }
+    }
+
+    /// A first sample that is signed with these values.
+    fn signed(&self, file: &Path, secrets: &Resolved) -> Request {
+        let mut request = self.request(file);
+        self.entry().source.sign(&mut request, secrets, NOW.parse().expect("time")).expect("signed");
+        request
+    }
+
+    fn authenticate(&self, request: &Request, secrets: &Resolved) -> Result<(), AuthError> {
+        self.entry().source.authenticate(request, secrets, NOW.parse().expect("time")).map(drop)
+    }
+
+    fn parse(&self, request: &Request, secrets: &Resolved) -> Result<Parsed, ParseError> {
+        let source = &self.entry().source;
+        source.parse(source.authenticate(request, secrets, NOW.parse().expect("time")).expect("authentic"))
+    }
+}
+
+/// Every secret has this value, in both of its places where a type takes several.
+fn secrets(entry: &SourceEntry, value: impl Fn(usize) -> &'static str) -> Resolved {
+    let mut resolved = Resolved::default();
+    for (i, reference) in entry.secrets().iter().enumerate() {
+        resolved.insert(reference.clone(), vec![Secret::new(value(i))]);
+    }
+    resolved
+}
+
+fn own_secrets(entry: &SourceEntry) -> Resolved {
+    secrets(entry, |i| ["the first secret", "the second secret", "the third secret"][i])
+}
+
+#[test]
+fn what_comes_out_of_every_sample_is_reviewed() {
+    for folder in folders() {
+        let secrets = own_secrets(folder.entry());
+        for file in folder.samples() {
+            let request = folder.signed(&file, &secrets);
+            let parsed = folder.parse(&request, &secrets);
+            let text = match &parsed {
+                Ok(parsed) => describe(&folder, parsed, &request.body),
+                Err(error) => json!({ "refused": error.to_string() }),
+            };
+            golden::check(&file.with_extension("golden"), &format!("{text:#}"));
+        }
+    }
+}
+
+fn describe(folder: &Folder, parsed: &Parsed, body: &Bytes) -> Value {
+    let events: Vec<_> = parsed
+        .events
+        .iter()
+        .map(|found| {
+            let source = Name::parse(folder.of.name).expect("name");
+            let event = Event {
+                detail: found.detail.clone(),
+                id: Event::id_of(&source, found.identity.as_deref().unwrap_or("the request's id")),
+                source,
+                cluster: None,
+                labels: std::collections::BTreeMap::new(),
+                time: found.time,
+            };
+            json!({ "identity": found.identity, "event": event })
+        })
+        .collect();
+    let original = parsed.original.as_ref().map(|original| {
+        let same = if original.body == *body { "as sent" } else { "unpacked" };
+        json!({ "content_type": original.content_type, "headers": original.headers, "body": same })
+    });
+    json!({
+        "delivery_id": parsed.delivery_id, "summary": parsed.summary, "ignored": parsed.ignored,
+        "events": events, "original": original,
+    })
+}
+
+#[test]
+fn every_secret_of_a_source_is_accepted() {
+    for folder in folders() {
+        let file = &folder.samples()[0];
+        for reference in folder.entry().secrets() {
+            let mut signer = Resolved::default();
+            for one in folder.entry().secrets() {
+                let value = if one == reference { "the right one" } else { "another" };
+                signer.insert(one.clone(), vec![Secret::new(value)]);
+            }
+            // The sender signs with its first secret; we know that value under `reference`, wherever that stands.
+            let first = secrets(folder.entry(), |_| "the right one");
+            let request = folder.signed(file, &first);
+            assert_eq!(folder.authenticate(&request, &signer), Ok(()), "{} {reference}", folder.of.name);
+        }
+    }
+}
+
+#[test]
+fn the_value_before_the_current_one_is_accepted_where_the_store_gives_it() {
+    for folder in folders() {
+        let file = &folder.samples()[0];
+        let request = folder.signed(file, &secrets(folder.entry(), |_| "the old value"));
+        let mut both = Resolved::default();
+        for reference in folder.entry().secrets() {
+            both.insert(reference.clone(), vec![Secret::new("the new value"), Secret::new("the old value")]);
+        }
+        assert_eq!(folder.authenticate(&request, &both), Ok(()), "{}", folder.of.name);
+    }
+}
+
+#[test]
+fn a_wrong_an_empty_or_no_secret_refuses() {
+    for folder in folders().iter().filter(|folder| !folder.entry().secrets().is_empty()) {
+        let request = folder.signed(&folder.samples()[0], &own_secrets(folder.entry()));
+        let none = Resolved::default();
+        for (what, known) in
+            [("wrong", secrets(folder.entry(), |_| "wrong")), ("empty", secrets(folder.entry(), |_| "")), ("no", none)]
+        {
+            let refused = folder.authenticate(&request, &known);
+            assert!(matches!(refused, Err(AuthError::Mismatch(_))), "{} {what}: {refused:?}", folder.of.name);
+        }
+    }
+}
+
+#[test]
+fn a_signature_made_with_an_empty_secret_is_refused_by_an_empty_secret() {
+    for folder in folders().iter().filter(|folder| !folder.entry().secrets().is_empty()) {
+        let empty = secrets(folder.entry(), |_| "");
+        let mut request = folder.request(&folder.samples()[0]);
+        if folder.entry().source.sign(&mut request, &empty, NOW.parse().expect("time")).is_ok() {
+            assert!(folder.authenticate(&request, &empty).is_err(), "{}", folder.of.name);
+        }
+    }
+}
+
+#[test]
+fn a_request_without_what_proves_its_sender_is_refused_whatever_the_secret() {
+    for folder in folders().iter().filter(|folder| !folder.entry().secrets().is_empty()) {
+        let request = folder.request(&folder.samples()[0]);
+        let refused = folder.authenticate(&request, &own_secrets(folder.entry()));
+        assert!(matches!(refused, Err(AuthError::Missing(_))), "{}: {refused:?}", folder.of.name);
+    }
+}
+
+#[test]
+fn a_signed_body_that_was_changed_by_one_bit_is_refused() {
+    for folder in folders() {
+        let known = own_secrets(folder.entry());
+        let mut request = folder.signed(&folder.samples()[0], &known);
+        let other = {
+            let mut other = folder.request(&folder.samples()[0]);
+            other.body = Bytes::from_static(b"{}");
+            folder.entry().source.sign(&mut other, &known, NOW.parse().expect("time")).expect("signed");
+            other
+        };
+        if other.headers == request.headers {
+            continue; // What proves this sender does not depend on the body.
+        }
+        let mut body = request.body.to_vec();
+        let middle = body.len() / 2;
+        body[middle] ^= 1;
+        request.body = body.into();
+        assert!(matches!(folder.authenticate(&request, &known), Err(AuthError::Mismatch(_))), "{}", folder.of.name);
+    }
+}
+
+#[test]
+fn malformed_bodies_are_refused_with_a_reason_and_never_panic() {
+    for folder in folders() {
+        let known = own_secrets(folder.entry());
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        let deep_object = format!("{{\"a\":{deep}}}");
+        for body in ["", "not json", "{", "[]", "null", "42", "\"text\"", "{}x", "\u{feff}{}", &deep, &deep_object] {
+            let mut request = folder.request(&folder.samples()[0]);
+            request.body = Bytes::from(body.to_owned());
+            folder.entry().source.sign(&mut request, &known, NOW.parse().expect("time")).expect("signed");
+            match folder.parse(&request, &known) {
+                Ok(parsed) => assert!(parsed.events.is_empty(), "{} made an event of {body:.20}", folder.of.name),
+                Err(error) => assert!(error.to_string().len() > 10, "{} says too little", folder.of.name),
+            }
+        }
+    }
+}
+
+#[test]
+fn another_types_payload_makes_no_event_or_one_of_its_own() {
+    let folders = folders();
+    for folder in &folders {
+        for other in folders.iter().filter(|other| other.of.name != folder.of.name) {
+            let known = own_secrets(folder.entry());
+            let mut request = folder.request(&other.samples()[0]);
+            if folder.entry().source.sign(&mut request, &known, NOW.parse().expect("time")).is_ok()
+                && folder.authenticate(&request, &known).is_ok()
+            {
+                let _ = folder.parse(&request, &known);
+            }
+        }
+    }
+}
+
+mod github {
+    use super::*;
+
+    fn folder() -> Folder {
+        folders().into_iter().find(|folder| folder.of.name == "github").expect("github")
+    }
+
+    fn with_signature(signature: &str) -> Result<(), AuthError> {
+        let folder = folder();
+        let mut request = folder.request(&folder.path.join("push.json"));
+        request.headers.insert("x-hub-signature-256", signature.parse().expect("header"));
+        folder.authenticate(&request, &own_secrets(folder.entry()))
+    }
+
+    fn signature() -> String {
+        let folder = folder();
+        let request = folder.signed(&folder.path.join("push.json"), &own_secrets(folder.entry()));
+        request.header("x-hub-signature-256").expect("signed").to_owned()
+    }
+
+    #[test]
+    fn the_signature_in_upper_case_hex_is_the_same_signature() {
+        let signature = signature();
+        let (prefix, hex) = signature.split_once('=').expect("form");
+        assert_eq!(with_signature(&format!("{prefix}={}", hex.to_uppercase())), Ok(()));
+    }
+
+    #[test]
+    fn signatures_that_are_not_of_the_form_are_refused() {
+        let good = signature();
+        let bare = good.trim_start_matches("sha256=");
+        for bad in [
+            bare,
+            &good[..good.len() - 2],
+            "sha256=",
+            "",
+            &format!("SHA256={bare}"),
+            &format!("sha1={bare}"),
+            &format!("{good}00"),
+            "sha256=zz",
+        ] {
+            assert!(matches!(with_signature(bad), Err(AuthError::Missing(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_sha_1_signature_alone_is_not_enough() {
+        let folder = folder();
+        let mut request = folder.request(&folder.path.join("push.json"));
+        request
+            .headers
+            .insert("x-hub-signature", "sha1=1d7333b80401de27f0343571a8eb2ba7fe8dd05c".parse().expect("header"));
+        let refused = folder.authenticate(&request, &own_secrets(folder.entry()));
+        assert!(matches!(refused, Err(AuthError::Missing(why)) if why.contains("X-Hub-Signature-256")));
+    }
+
+    #[test]
+    fn two_signature_headers_are_refused() {
+        let folder = folder();
+        let known = own_secrets(folder.entry());
+        let mut request = folder.signed(&folder.path.join("push.json"), &known);
+        request.headers.append("x-hub-signature-256", "sha256=00".parse().expect("header"));
+        assert!(matches!(folder.authenticate(&request, &known), Err(AuthError::Missing(_))));
+    }
+
+    /// GitHub's own example: docs.github.com/webhooks/using-webhooks/validating-webhook-deliveries.
+    #[test]
+    fn the_published_test_vector_is_accepted() {
+        let folder = folder();
+        let mut known = Resolved::default();
+        for reference in folder.entry().secrets() {
+            known.insert(reference.clone(), vec![Secret::new("It's a Secret to Everybody")]);
+        }
+        let mut request = folder.request(&folder.path.join("push.json"));
+        request.body = Bytes::from_static(b"Hello, World!");
+        let signature = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
+        request.headers.insert("x-hub-signature-256", signature.parse().expect("header"));
+        assert_eq!(folder.authenticate(&request, &known), Ok(()));
+    }
+
+    #[test]
+    fn other_content_types_are_refused_as_such() {
+        let folder = folder();
+        let known = own_secrets(folder.entry());
+        let mut request = folder.signed(&folder.path.join("push.json"), &known);
+        request.headers.insert("content-type", "text/plain".parse().expect("header"));
+        assert!(matches!(folder.parse(&request, &known), Err(ParseError::UnsupportedMediaType(_))));
+    }
+
+    #[test]
+    fn a_wrong_field_is_named_with_its_place_and_without_its_content() {
+        let folder = folder();
+        let known = own_secrets(folder.entry());
+        let mut request = folder.request(&folder.path.join("push.json"));
+        request.body =
+            Bytes::from_static(b"{\"ref\":\"refs/heads/main\",\"repository\":{\"full_name\":[\"hunter2\"]}}");
+        folder.entry().source.sign(&mut request, &known, NOW.parse().expect("time")).expect("signed");
+        let error = folder.parse(&request, &known).expect_err("malformed").to_string();
+        assert!(error.contains("repository.full_name") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn the_events_key_decides_what_is_relayed_and_pings_never_are() {
+        let file = json!({
+            "sources": { "github": { "type": "github", "secret": "env:FIRST", "events": ["release", "ping"], "deletes": true } },
+            "targets": {}, "routes": [],
+        });
+        let relay = Relay::from_value(&file).expect("sound");
+        let folder = Folder { relay, ..folder() };
+        let known = own_secrets(folder.entry());
+        let events = |sample: &str| {
+            let request = folder.signed(&folder.path.join(sample), &known);
+            folder.parse(&request, &known).expect("parsed").events.len()
+        };
+        assert_eq!((events("push.json"), events("ping.json"), events("release-published.json")), (0, 0, 1));
+    }
+
+    #[test]
+    fn a_deleted_ref_is_relayed_where_the_source_says_so() {
+        let entry = json!({ "type": "github", "secret": "env:FIRST", "deletes": true });
+        let file = json!({ "sources": { "github": entry }, "targets": {}, "routes": [] });
+        let folder = Folder { relay: Relay::from_value(&file).expect("sound"), ..folder() };
+        let known = own_secrets(folder.entry());
+        let request = folder.signed(&folder.path.join("push-branch-deleted.json"), &known);
+        assert_eq!(folder.parse(&request, &known).expect("parsed").events.len(), 1);
+    }
+
+    #[test]
+    fn the_secret_references_of_the_samples_are_two() {
+        let entry_secrets = folder().entry().secrets().to_vec();
+        assert_eq!(entry_secrets, [SecretRef::Env("FIRST".into()), SecretRef::Env("SECOND".into())]);
+    }
+}
