@@ -43,6 +43,8 @@ const SUSPICIOUS_AFTER: u32 = 5;
 const STATE_WAIT: Duration = Duration::from_secs(5);
 /// What is kept back of a function's time for what follows an attempt.
 const RESERVE: Duration = Duration::from_secs(2);
+/// For how long after a token was changed the one before it may still be the other side's.
+const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 /// One time-out per target is set aside in this time; if the next one times out, too, it is the target's.
 const TIME_OUT_PROBE: Duration = Duration::from_secs(10 * 60);
 
@@ -182,9 +184,9 @@ impl Deliverer {
     async fn attempt(&self, entry: &TargetEntry, delivery: &Delivery, time: Duration) -> Result<Outcome, SendError> {
         let connection = Connection { egress: self.relay.egress.clone(), plaintext: entry.keys.plaintext };
         for reread in [false, true] {
-            let found = self.secrets.find(entry.secrets(), None).await;
-            let request = match entry.target.render(delivery, &found.resolved, self.clock.now()) {
-                Ok(request) => request,
+            let found = self.secrets.find(entry.secrets(), Some(GRACE)).await;
+            let requests = match entry.target.render(delivery, &found.resolved, self.clock.now()) {
+                Ok(requests) => requests,
                 Err(RenderError::NoSecret(reference)) => {
                     let why = found.missing.iter().find(|(missing, _)| *missing == reference);
                     let why = why.map_or_else(|| "it is empty".to_owned(), |(_, error)| error.to_string());
@@ -193,10 +195,26 @@ impl Deliverer {
                 }
                 Err(RenderError::Unfit(reason)) => return Ok(Outcome::Rejected { reason }),
             };
-            let response: Response = self.sender.send(request, &connection, time).await?;
+            // What the first answer says counts, unless something else passes.
+            let mut judged: Option<(Response, Outcome)> = None;
+            for request in requests {
+                let response = self.sender.send(request, &connection, time).await?;
+                let outcome = entry.target.classify(&response, self.clock.now());
+                let passed = matches!(outcome, Outcome::Delivered | Outcome::Accepted);
+                let next = !passed && entry.target.tries_next(&response);
+                if passed || judged.is_none() {
+                    judged = Some((response, outcome));
+                }
+                if !next {
+                    break;
+                }
+            }
+            let Some((response, outcome)) = judged else {
+                return Ok(Outcome::Rejected { reason: "there is nothing to send".into() });
+            };
             let doubtful = !reread && entry.target.doubts_secret(&response);
             if !(doubtful && self.secrets.refresh(entry.secrets()).await) {
-                return Ok(entry.target.classify(&response, self.clock.now()));
+                return Ok(outcome);
             }
         }
         Ok(Outcome::Retry { blame: Blame::Target, reason: "the secret changed while it was used".into() })

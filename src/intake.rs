@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ use crate::port::{Clock, Message, Meter, Of, Queue, Unavailable, Unit};
 use crate::relay::{Relay, SourceEntry};
 use crate::secrets::SecretStore;
 use crate::source::auth::{AuthError, Authentic};
-use crate::source::{Function, ParseError, Parsed, Request};
+use crate::source::{Function, ParseError, Parsed, Request, Via};
 
 /// The largest body that is taken, in bytes: what a Flux Receiver takes.
 pub const MAX_BODY: usize = 3 * 1024 * 1024;
@@ -25,7 +25,7 @@ pub const MAX_BODY: usize = 3 * 1024 * 1024;
 const HEADROOM: usize = 4096;
 
 /// How long a sender is asked to wait when we cannot take its event, in seconds.
-const RETRY_AFTER: u32 = 5;
+const RETRY_AFTER: u8 = 5;
 
 /// A request as it comes in.
 #[derive(Debug)]
@@ -49,10 +49,8 @@ pub struct Incoming {
 pub struct Answer {
     /// The status.
     pub status: u16,
-    /// `Retry-After` in seconds, with a 503.
-    pub retry_after: Option<u32>,
-    /// `Allow`, with a 405.
-    pub allow: Option<&'static str>,
+    /// Headers besides the content type.
+    pub headers: Vec<(&'static str, String)>,
     /// Whether the body is problem details (RFC 9457), else it is plain JSON.
     pub problem: bool,
     /// The body.
@@ -61,16 +59,17 @@ pub struct Answer {
 
 impl Answer {
     fn plain(status: u16, body: Value) -> Self {
-        Self { status, retry_after: None, allow: None, problem: false, body }
+        Self { status, headers: Vec::new(), problem: false, body }
     }
 
     fn problem(status: u16, title: &str, detail: impl Into<String>) -> Self {
         let body = json!({ "type": "about:blank", "title": title, "status": status, "detail": detail.into() });
-        Self { status, retry_after: None, allow: None, problem: true, body }
+        Self { status, headers: Vec::new(), problem: true, body }
     }
 
     fn unavailable(detail: impl Into<String>) -> Self {
-        Self { retry_after: Some(RETRY_AFTER), ..Self::problem(503, "Service Unavailable", detail) }
+        let headers = vec![("Retry-After", RETRY_AFTER.to_string())];
+        Self { headers, ..Self::problem(503, "Service Unavailable", detail) }
     }
 
     /// Unknown sources and wrong URL tokens get one and the same answer.
@@ -90,6 +89,19 @@ impl Answer {
     /// The media type of the body.
     pub fn content_type(&self) -> &'static str {
         if self.problem { "application/problem+json" } else { "application/json" }
+    }
+
+    /// All headers of the answer.
+    pub fn header_map(&self) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        map.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type()));
+        for (name, value) in &self.headers {
+            // Values out of requests came out of headers, so that they fit into one again.
+            if let (Ok(name), Ok(value)) = (HeaderName::try_from(*name), HeaderValue::try_from(value)) {
+                map.insert(name, value);
+            }
+        }
+        map
     }
 }
 
@@ -133,7 +145,7 @@ impl Intake {
         let Some((name, entry)) = self.relay.sources.get_key_value(name) else { return Answer::not_found() };
         let token = token.map(str::to_owned);
         let Incoming { request_id, method, headers, body, address, .. } = incoming;
-        let request = Request { source: name.clone(), token, method, headers, body, address };
+        let request = Request { via: Via::Http, source: name.clone(), token, method, headers, body, address };
         let answer = self.relay_request(name, entry, &request, &request_id).await;
         self.meter.record("Requests", Of::Source(name.as_str()), 1.0, Unit::Count);
         let class = match answer.status {
@@ -171,8 +183,12 @@ impl Intake {
     }
 
     async fn relay_request(&self, name: &Name, entry: &SourceEntry, request: &Request, request_id: &str) -> Answer {
-        if request.token.is_some() {
+        // A source has exactly one form of URL.
+        if request.token.is_some() != entry.url_secret().is_some() {
             return Answer::not_found();
+        }
+        if request.method == Method::OPTIONS && entry.source.shakes_hands() {
+            return handshake(request);
         }
         if request.method != Method::POST {
             return method_not_allowed("POST");
@@ -193,14 +209,18 @@ impl Intake {
     }
 
     async fn authenticate<'r>(&self, entry: &SourceEntry, request: &'r Request) -> Result<Authentic<'r>, Answer> {
-        let refused = |error: AuthError| Answer::problem(401, "Unauthorized", error.to_string());
+        let by_url = entry.url_secret().is_some();
+        let refused = |error: AuthError| match by_url {
+            true => Answer::not_found(),
+            false => Answer::problem(401, "Unauthorized", error.to_string()),
+        };
         if let Some(networks) = &entry.keys.allow_cidrs {
             let allowed = |address: IpAddr| networks.0.iter().any(|network| network.0.contains(&address));
             if !request.address.is_some_and(allowed) {
                 return Err(Answer::problem(401, "Unauthorized", "requests from this address are not accepted"));
             }
         }
-        let check = |secrets: &Resolved| entry.source.authenticate(request, secrets, self.clock.now());
+        let check = |secrets: &Resolved| entry.authenticate(request, secrets, self.clock.now());
         // What is not even of the right form costs no look-up.
         if let Err(error @ AuthError::Missing(_)) = check(&Resolved::default()) {
             return Err(refused(error));
@@ -228,6 +248,9 @@ impl Intake {
     }
 
     async fn enqueue(&self, name: &Name, entry: &SourceEntry, parsed: Parsed, request_id: &str) -> Answer {
+        if let Some(reply) = parsed.reply {
+            return Answer::plain(200, reply);
+        }
         let now = self.clock.now();
         let expose = entry.keys.expose_targets;
         let mut left_out: Vec<String> = parsed.ignored.into_iter().collect();
@@ -298,8 +321,26 @@ impl Intake {
     }
 }
 
+/// Whoever asks may send: what is sent has to prove itself. Nothing limits the rate but the front door.
+fn handshake(request: &Request) -> Answer {
+    match request.header("webhook-request-origin") {
+        Some(origin) => Answer {
+            headers: vec![
+                ("WebHook-Allowed-Origin", origin.to_owned()),
+                ("WebHook-Allowed-Rate", "*".to_owned()),
+                ("Allow", "POST, OPTIONS".to_owned()),
+            ],
+            ..Answer::plain(200, json!({ "source": request.source }))
+        },
+        None => method_not_allowed("POST"),
+    }
+}
+
 fn method_not_allowed(allow: &'static str) -> Answer {
-    Answer { allow: Some(allow), ..Answer::problem(405, "Method Not Allowed", format!("use {allow}")) }
+    Answer {
+        headers: vec![("Allow", allow.to_owned())],
+        ..Answer::problem(405, "Method Not Allowed", format!("use {allow}"))
+    }
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a count of deliveries is far below 2^52")]

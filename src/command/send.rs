@@ -12,7 +12,7 @@ use crate::port::{Clock as _, Connection, Sender as _};
 use crate::rim::clock::SystemClock;
 use crate::rim::local::samples;
 use crate::rim::sender::HttpSender;
-use crate::source::Request;
+use crate::source::{Request, Via};
 use crate::target::Outbound;
 
 /// What to send where.
@@ -55,6 +55,7 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
     let mut request = Request {
         source: name.clone(),
         token: None,
+        via: Via::Http,
         method: http::Method::POST,
         headers: sample.headers,
         body: sample.body,
@@ -66,7 +67,7 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
         None => anyhow::anyhow!(why),
     })?;
     let mut path = format!("/{name}");
-    if let Some(secret) = entry.source.url_secret().and_then(|reference| found.resolved.current(reference)) {
+    if let Some(secret) = entry.url_secret().and_then(|reference| found.resolved.current(reference)) {
         path = format!("{path}/{}", signature::url_token(secret, name.as_str()));
     }
     let outbound = Outbound {

@@ -49,7 +49,7 @@ async fn token(
     name: &str,
     store: &crate::secrets::SecretStore,
 ) -> Result<Option<String>, Trouble> {
-    let Some(reference) = entry.source.url_secret() else { return Ok(None) };
+    let Some(reference) = entry.url_secret() else { return Ok(None) };
     let found = store.find(std::slice::from_ref(reference), None).await;
     if let Some((_, error)) = found.missing.first() {
         return Err(anyhow::anyhow!("{error}").context(format!("the secret {reference} of source `{name}`")).into());

@@ -5,15 +5,17 @@ pub mod schema;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::domain::egress;
 use crate::domain::event::Event;
 use crate::domain::matcher::When;
 use crate::domain::name::Name;
-use crate::domain::secret::SecretRef;
+use crate::domain::secret::{Resolved, SecretRef};
 use crate::keys;
-use crate::source::{self, Source};
+use crate::source::auth::{self, AuthError, Authentic};
+use crate::source::{self, Request, Source};
 use crate::target::{self, Target};
 use format::{At, Fields, Keys, Network, OneOrMany, Problem, Problems, Read, Span, kind_of, suggestion};
 
@@ -43,6 +45,8 @@ keys! {
         allow_cidrs: Option<OneOrMany<Network>>,
         /// Whether answers name the targets.
         expose_targets: bool = true,
+        /// Whether the sender proves itself by the URL token, `POST /{source}/{token}`, and by nothing else.
+        url_token: bool = false,
     }
 }
 
@@ -62,6 +66,27 @@ impl SourceEntry {
     /// The secrets that it checks by.
     pub fn secrets(&self) -> &[SecretRef] {
         &self.secrets
+    }
+
+    /// The secret from which the URL token is made, where the sender proves itself by that.
+    pub fn url_secret(&self) -> Option<&SecretRef> {
+        match self.keys.url_token {
+            true => self.secrets.first(),
+            false => self.source.url_secret(),
+        }
+    }
+
+    /// Checks that the request comes from somebody who knows the secret.
+    pub fn authenticate<'r>(
+        &self,
+        request: &'r Request,
+        secrets: &Resolved,
+        now: Timestamp,
+    ) -> Result<Authentic<'r>, AuthError> {
+        match self.keys.url_token {
+            true => auth::url_token(request, &self.secrets, secrets),
+            false => self.source.authenticate(request, secrets, now),
+        }
     }
 }
 
@@ -141,7 +166,7 @@ impl Relay {
         let mut fields = Fields::of(value, &root, problems)?;
         let sources = fields.take::<Entries<SourceEntry>>("sources", None);
         let targets = fields.take::<Entries<TargetEntry>>("targets", None);
-        let routes = fields.take::<Vec<Route>>("routes", None);
+        let routes = fields.take("routes", Some(Vec::<Route>::new()));
         let egress = fields.take::<Option<EgressKeys>>("egress", None);
         fields.finish();
         // Names are checked against what the file says, not against what of it was valid: one problem, once.
@@ -223,6 +248,10 @@ trait Entry: Sized {
 }
 
 impl<T: Entry> Read for Entries<T> {
+    fn absent() -> Option<Self> {
+        Some(Self(BTreeMap::new()))
+    }
+
     fn read(value: &Value, at: &At, problems: &mut Problems) -> Option<Self> {
         let Value::Object(object) = value else {
             problems.error(at, format!("expected named entries, found {}", kind_of(value)));
@@ -270,6 +299,11 @@ impl Entry for SourceEntry {
         let (source, keys) = (source?, keys?);
         let mut secrets = Vec::new();
         source.secrets(&mut |reference| secrets.push(reference.clone()));
+        if keys.url_token && secrets.is_empty() {
+            let at = fields.at().child("url_token");
+            fields.problems().error(&at, "a URL token is made from a secret, and this source has none");
+            return None;
+        }
         Some(Self { keys, of, source, secrets })
     }
 

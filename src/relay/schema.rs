@@ -26,7 +26,6 @@ pub fn json_schema() -> Value {
         "title": "Sluice relay file",
         "type": "object",
         "additionalProperties": false,
-        "required": ["sources", "targets", "routes"],
         "properties": {
             "sources": Entries::<SourceEntry>::schema(),
             "targets": Entries::<TargetEntry>::schema(),

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use data_encoding::BASE64;
-use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
 use lambda_http::aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use lambda_runtime::{Context, LambdaEvent, service_fn};
@@ -118,7 +117,7 @@ pub fn intake(function: Function) -> std::process::ExitCode {
                 Event::Answered(answer) => answer,
             };
             house.flush(&context);
-            Ok::<_, Failure>(response(answer))
+            Ok::<_, Failure>(response(&answer))
         }))
         .await
     })
@@ -160,18 +159,10 @@ fn read_event(payload: Box<RawValue>, context: &Context) -> Result<Event, Failur
     }))
 }
 
-fn response(answer: Answer) -> ApiGatewayV2httpResponse {
-    let mut headers = HeaderMap::new();
-    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static(answer.content_type()));
-    if let Some(seconds) = answer.retry_after {
-        headers.insert(http::header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    if let Some(allow) = answer.allow {
-        headers.insert(http::header::ALLOW, HeaderValue::from_static(allow));
-    }
+fn response(answer: &Answer) -> ApiGatewayV2httpResponse {
     let mut response = ApiGatewayV2httpResponse::default();
     response.status_code = i64::from(answer.status);
-    response.headers = headers;
+    response.headers = answer.header_map();
     response.body = Some(lambda_http::Body::Text(answer.body.to_string()));
     response
 }

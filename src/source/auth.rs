@@ -2,8 +2,8 @@
 
 use std::ops::Deref;
 
-use super::Request;
-use crate::domain::secret::{Resolved, SecretRef};
+use super::{Request, Via};
+use crate::domain::secret::{Resolved, Secret, SecretRef};
 use crate::domain::signature::{self, Algorithm, Encoding};
 
 /// A request whose sender has proved that it knows the source's secret.
@@ -65,6 +65,83 @@ fn length(algorithm: Algorithm) -> usize {
         Algorithm::Sha1 => 20,
         Algorithm::Sha256 => 32,
         Algorithm::Sha512 => 64,
+    }
+}
+
+/// The URL token under any of the secrets that are accepted now. For senders that can neither sign nor set a header.
+pub fn url_token<'r>(
+    request: &'r Request,
+    references: &[SecretRef],
+    secrets: &Resolved,
+) -> Result<Authentic<'r>, AuthError> {
+    let Some(presented) = &request.token else {
+        return Err(AuthError::Missing("the URL token is missing: POST /{source}/{token}".into()));
+    };
+    let fits = |secret| {
+        let token = Secret::new(signature::url_token(secret, request.source.as_str()));
+        token.equals(presented.as_bytes())
+    };
+    if secrets.accepted(references).fold(false, |fitted, secret| fitted | fits(secret)) {
+        Ok(Authentic(request))
+    } else {
+        Err(AuthError::Mismatch("the URL token does not fit".into()))
+    }
+}
+
+/// A header whose whole value is any of the secrets that are accepted now. Where that is `Authorization` and `bearer`
+/// is set, `Bearer <secret>` will do, too.
+pub fn header<'r>(
+    request: &'r Request,
+    name: &str,
+    bearer: bool,
+    references: &[SecretRef],
+    secrets: &Resolved,
+) -> Result<Authentic<'r>, AuthError> {
+    let Some(value) = request.header(name) else {
+        return Err(AuthError::Missing(format!("the header {name} is missing, or there more than once")));
+    };
+    let inner = match value.split_once(' ') {
+        Some((scheme, inner)) if bearer && scheme.eq_ignore_ascii_case("bearer") => Some(inner),
+        _ => None,
+    };
+    let fits =
+        |secret: &Secret| secret.equals(value.as_bytes()) | inner.is_some_and(|inner| secret.equals(inner.as_bytes()));
+    if secrets.accepted(references).fold(false, |fitted, secret| fitted | fits(secret)) {
+        Ok(Authentic(request))
+    } else {
+        Err(AuthError::Mismatch(format!("the value of {name} does not fit this source's secret")))
+    }
+}
+
+/// HTTP Basic with this user name, and any of the secrets that are accepted now as password.
+pub fn basic<'r>(
+    request: &'r Request,
+    username: &str,
+    references: &[SecretRef],
+    secrets: &Resolved,
+) -> Result<Authentic<'r>, AuthError> {
+    let credentials = request
+        .header("authorization")
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"))
+        .and_then(|(_, encoded)| Encoding::Base64.decode(encoded.trim()));
+    let Some(credentials) = credentials else {
+        return Err(AuthError::Missing("the header Authorization with Basic credentials is missing".into()));
+    };
+    let fits =
+        |secret: &Secret| Secret::new([username.as_bytes(), b":", secret.expose()].concat()).equals(&credentials);
+    if secrets.accepted(references).fold(false, |fitted, secret| fitted | fits(secret)) {
+        Ok(Authentic(request))
+    } else {
+        Err(AuthError::Mismatch("user name and password do not fit this source's".into()))
+    }
+}
+
+/// An invocation of the function, which IAM has authenticated.
+pub fn iam(request: &Request) -> Result<Authentic<'_>, AuthError> {
+    match request.via {
+        Via::Invocation => Ok(Authentic(request)),
+        Via::Http => Err(AuthError::Missing("this source takes events by invocation only, not over HTTP".into())),
     }
 }
 

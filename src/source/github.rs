@@ -373,13 +373,8 @@ fn git(delivery: &Envelope, deletes: bool) -> Result<Parsed, ParseError> {
     if git.deleted && !deletes {
         return Ok(Parsed::ignored(summary, "a ref was deleted; `deletes: true` at the source relays that"));
     }
-    Ok(Parsed {
-        delivery_id: None,
-        summary,
-        events: vec![Found { identity: delivery.id.clone(), detail: Detail::Git(Box::new(git)), time }],
-        ignored: None,
-        original: None,
-    })
+    let found = Found { identity: delivery.id.clone(), detail: Detail::Git(Box::new(git)), time };
+    Ok(Parsed::events(summary, vec![found]))
 }
 
 #[derive(Deserialize)]
@@ -502,11 +497,6 @@ fn package(delivery: &Envelope) -> Result<Parsed, ParseError> {
         Some(updated) => Some(format!("{} {updated}", oci::reference(&push))),
         None => delivery.id.clone(),
     };
-    Ok(Parsed {
-        delivery_id: None,
-        summary,
-        events: vec![Found { identity, detail: Detail::ImagePush(push), time: package.updated_at }],
-        ignored: None,
-        original: None,
-    })
+    let found = Found { identity, detail: Detail::ImagePush(push), time: package.updated_at };
+    Ok(Parsed::events(summary, vec![found]))
 }

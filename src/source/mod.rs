@@ -72,9 +72,35 @@ impl SourceType {
 pub static TYPES: &[SourceType] =
     &[SourceType::new::<github::Github>("github", Function::GitWebhook, "HMAC-SHA256 over the body")];
 
-/// A request that came in over HTTP, completely in memory.
+/// How a request reached us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    /// Over HTTP.
+    Http,
+    /// By an invocation of the function (EventBridge, SNS): IAM has authenticated whoever made it.
+    Invocation,
+}
+
+/// What is known of an event without HTTP, to find the source that it belongs to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Invocation {
+    /// EventBridge's `source`, such as `aws.ecr`; `aws:sns` for SNS.
+    pub source: String,
+    /// EventBridge's `detail-type`.
+    pub detail_type: Option<String>,
+    /// The AWS account that it happened in.
+    pub account: Option<String>,
+    /// The region that it happened in.
+    pub region: Option<String>,
+    /// ARN of the SNS topic.
+    pub topic: Option<String>,
+}
+
+/// A request, completely in memory. An event without HTTP is one, too: its body is the event's JSON.
 #[derive(Debug, Clone)]
 pub struct Request {
+    /// How it reached us.
+    pub via: Via,
     /// The name of the source in the path.
     pub source: Name,
     /// What follows the source's name in the path: the URL token of senders that cannot sign.
@@ -119,6 +145,8 @@ pub struct Parsed {
     pub ignored: Option<String>,
     /// The sender's own request, for targets that get it passed through.
     pub original: Option<Original>,
+    /// What a handshake is answered with, instead of our own words.
+    pub reply: Option<serde_json::Value>,
 }
 
 impl Parsed {
@@ -130,7 +158,13 @@ impl Parsed {
             events: Vec::new(),
             ignored: Some(why.into()),
             original: None,
+            reply: None,
         }
+    }
+
+    /// An authentic request with these events in it.
+    pub fn events(summary: impl Into<String>, events: Vec<Found>) -> Self {
+        Self { delivery_id: None, summary: summary.into(), events, ignored: None, original: None, reply: None }
     }
 }
 
@@ -174,7 +208,18 @@ pub trait Source: Debug + Send + Sync {
     /// The error says what is missing.
     fn sign(&self, request: &mut Request, secrets: &Resolved, now: Timestamp) -> Result<(), String>;
 
-    /// The secret from which the URL token is made, for senders that cannot sign.
+    /// Whether an event without HTTP is one for this source, by its type and its own keys.
+    fn claims(&self, _invocation: &Invocation) -> bool {
+        false
+    }
+
+    /// Whether its sender asks before it sends: with `OPTIONS` and `WebHook-Request-Origin`, as «HTTP 1.1 Web Hooks
+    /// for Event Delivery» of CloudEvents has it (section 4).
+    fn shakes_hands(&self) -> bool {
+        false
+    }
+
+    /// The secret from which the URL token is made, for types whose senders cannot sign.
     fn url_secret(&self) -> Option<&SecretRef> {
         None
     }

@@ -118,7 +118,7 @@ impl Target for Flux {
         }
     }
 
-    fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Outbound, RenderError> {
+    fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
         let token = self.current_token(secrets)?;
         let url = self.url.join(&self.path(secrets)?);
         let event = &delivery.event;
@@ -146,7 +146,7 @@ impl Target for Flux {
                 request.header("x-github-delivery", id.unwrap_or(&event.id))?;
             }
         }
-        Ok(request)
+        Ok(vec![request])
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {

@@ -49,7 +49,7 @@ impl Target for Http {
         self.body == Body::Passthrough
     }
 
-    fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Outbound, RenderError> {
+    fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
         let url = self.url.0.to_string();
         let mut request = match (&delivery.original, self.body) {
             (Some(original), Body::Passthrough) => {
@@ -66,7 +66,7 @@ impl Target for Http {
             let token = secrets.current(bearer).ok_or_else(|| RenderError::NoSecret(bearer.clone()))?;
             request.credential(AUTHORIZATION, &[b"Bearer ", token.expose()].concat())?;
         }
-        Ok(request)
+        Ok(vec![request])
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {

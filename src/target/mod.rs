@@ -147,8 +147,14 @@ pub trait Target: Debug + Send + Sync {
     /// Whether the request is rendered from the sender's own one.
     fn needs_original(&self, event: &Event) -> bool;
 
-    /// Makes the request.
-    fn render(&self, delivery: &Delivery, secrets: &Resolved, now: Timestamp) -> Result<Outbound, RenderError>;
+    /// Makes the request; after it, what is to be tried instead, in this order, where [`tries_next`](Self::tries_next)
+    /// says so of an answer.
+    fn render(&self, delivery: &Delivery, secrets: &Resolved, now: Timestamp) -> Result<Vec<Outbound>, RenderError>;
+
+    /// Whether after this answer the next of several renderings is worth a try.
+    fn tries_next(&self, _response: &Response) -> bool {
+        false
+    }
 
     /// Judges the answer.
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome;

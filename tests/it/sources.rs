@@ -13,7 +13,7 @@ use sluice::relay::{Relay, SourceEntry};
 use sluice::rim::local::samples;
 use sluice::rim::yaml;
 use sluice::source::auth::AuthError;
-use sluice::source::{ParseError, Parsed, Request, SourceType, TYPES};
+use sluice::source::{ParseError, Parsed, Request, SourceType, TYPES, Via};
 
 use crate::golden;
 
@@ -66,6 +66,7 @@ impl Folder {
         Request {
             source: Name::parse(self.of.name).expect("name"),
             token: None,
+            via: Via::Http,
             method: http::Method::POST,
             headers: sample.headers,
             body: sample.body,

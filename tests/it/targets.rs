@@ -15,7 +15,7 @@ use sluice::relay::{Relay, TargetEntry};
 use sluice::rim::local::samples;
 use sluice::rim::sender::HttpSender;
 use sluice::rim::yaml;
-use sluice::source::Request;
+use sluice::source::{Request, Via};
 use sluice::target::{Outbound, TYPES};
 
 use crate::fakes::response;
@@ -63,6 +63,7 @@ fn delivery(sample: &str) -> Delivery {
     let mut request = Request {
         source: name.clone(),
         token: None,
+        via: Via::Http,
         method: http::Method::POST,
         headers: sample.headers,
         body: sample.body,
@@ -88,7 +89,8 @@ fn delivery(sample: &str) -> Delivery {
 }
 
 fn render(entry: &TargetEntry, delivery: &Delivery) -> Outbound {
-    entry.target.render(delivery, &secrets(entry, TOKEN), NOW.parse().expect("time")).expect("rendered")
+    let requests = entry.target.render(delivery, &secrets(entry, TOKEN), NOW.parse().expect("time"));
+    requests.expect("rendered").into_iter().next().expect("a request")
 }
 
 fn as_text(request: &Outbound) -> String {

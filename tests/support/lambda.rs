@@ -19,6 +19,7 @@
 //! the function. The child's output goes to files and not to pipes: what it wrote before it answered can be read as
 //! soon as the answer is here.
 #![allow(dead_code, reason = "every test file uses its own part of this")]
+#![allow(clippy::disallowed_methods, clippy::cast_possible_truncation, reason = "the platform has a clock of its own")]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
@@ -302,17 +303,14 @@ impl Function {
         if event.len() > PAYLOAD_LIMIT {
             let _ = sender.send(Err(InvocationError::EventTooLarge(event.len())));
         } else {
-            let (mut state, mut queued) = (self.shared.state(), false);
+            let mut state = self.shared.state();
             // The phase is set under the same lock, so an invocation cannot slip in behind a child that has ended.
-            match &*self.shared.phase.borrow() {
-                Phase::Ended(status) => drop(sender.send(Err(InvocationError::Ended(status.clone())))),
-                _ => {
-                    state.waiting.push_back(Waiting { id: id.clone(), event, handed_out, answer: sender });
-                    queued = true;
-                }
-            }
-            if queued {
-                // Not idle from here on: who then waits for the function to settle waits for this invocation, too.
+            let phase = self.shared.phase.borrow().clone();
+            if let Phase::Ended(status) = phase {
+                let _ = sender.send(Err(InvocationError::Ended(status)));
+            } else {
+                state.waiting.push_back(Waiting { id: id.clone(), event, handed_out, answer: sender });
+                // Not idle from here on: who now waits for the function to settle waits for this invocation, too.
                 self.shared.phase.send_replace(Phase::Busy);
                 self.shared.queued.notify_one();
             }
@@ -578,7 +576,7 @@ async fn environment(
     let init_over = async {
         tokio::time::sleep(init_timeout).await;
         if shared.state().first_poll.is_some() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     };
     let (mut init_over, mut stopped) = (std::pin::pin!(init_over), stopped);

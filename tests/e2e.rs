@@ -1,0 +1,381 @@
+//! End to end, with nothing faked but the cloud: the function binaries under a Lambda runtime emulator, an emulated
+//! AWS behind the real SDK, and a Receiver that checks what it gets as Flux does.
+//!
+//! The binaries are those that cargo has built for this test, or those in `SLUICE_TEST_BIN_DIR`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
+
+#[path = "support/lambda.rs"]
+mod lambda;
+#[path = "support/moto.rs"]
+mod moto;
+#[path = "support/receiver.rs"]
+mod receiver;
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};
+use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName};
+use aws_sdk_ssm::types::ParameterType;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use lambda::{Function, HttpAnswer, HttpEvent, batch_item_failures, queue_arn, sqs_event};
+use moto::Moto;
+use receiver::{FluxReceivers, Receiver};
+use serde_json::{Value, json};
+use sluice::domain::delivery::DeadLetter;
+use sluice::rim::aws::from_variables;
+
+const REGION: &str = "eu-central-1";
+const TOKEN: &str = "hunter2-receiver-token";
+const SECRET: &str = "hunter2-github-secret";
+
+fn moto_url() -> String {
+    static MOTO: OnceLock<Moto> = OnceLock::new();
+    MOTO.get_or_init(Moto::start).url()
+}
+
+fn binary(name: &str) -> PathBuf {
+    match std::env::var_os("SLUICE_TEST_BIN_DIR") {
+        Some(folder) => PathBuf::from(folder).join(name),
+        None => match name {
+            "git-webhook" => env!("CARGO_BIN_EXE_git-webhook").into(),
+            "deliver" => env!("CARGO_BIN_EXE_deliver").into(),
+            other => panic!("no binary {other}"),
+        },
+    }
+}
+
+/// One deployment of its own in the shared cloud.
+struct Cloud {
+    /// What makes its names its own.
+    prefix: String,
+    queue: String,
+    dead_letters: String,
+    sqs: aws_sdk_sqs::Client,
+    ssm: aws_sdk_ssm::Client,
+    dynamodb: aws_sdk_dynamodb::Client,
+    receivers: FluxReceivers,
+}
+
+impl Cloud {
+    async fn deploy() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let prefix = format!("e2e{}", NUMBER.fetch_add(1, Ordering::SeqCst));
+        let sdk = from_variables(|name| match name {
+            "AWS_REGION" => Some(REGION.into()),
+            "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("test".into()),
+            "AWS_ENDPOINT_URL" => Some(moto_url()),
+            _ => None,
+        });
+        let sqs = aws_sdk_sqs::Client::new(sdk.config());
+        let mut urls = Vec::new();
+        for name in ["deliveries", "dead-letters"] {
+            let created = sqs
+                .create_queue()
+                .queue_name(format!("{prefix}-{name}.fifo"))
+                .attributes(QueueAttributeName::FifoQueue, "true")
+                .attributes(QueueAttributeName::VisibilityTimeout, "30")
+                .send()
+                .await
+                .expect("queue");
+            urls.push(created.queue_url.expect("url"));
+        }
+        let dead_letters = urls.pop().expect("two queues");
+        let queue = urls.pop().expect("two queues");
+        let dynamodb = aws_sdk_dynamodb::Client::new(sdk.config());
+        let mut table = dynamodb.create_table().table_name(&prefix).billing_mode(BillingMode::PayPerRequest);
+        for (name, kind) in [("pk", KeyType::Hash), ("sk", KeyType::Range)] {
+            let attribute = AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S);
+            let key = KeySchemaElement::builder().attribute_name(name).key_type(kind);
+            table = table
+                .attribute_definitions(attribute.build().expect("attribute"))
+                .key_schema(key.build().expect("key"));
+        }
+        table.send().await.expect("table");
+        let receivers = FluxReceivers::with(Receiver::new("github", "apps", "flux-system", TOKEN));
+        let cloud =
+            Self { prefix, queue, dead_letters, sqs, ssm: aws_sdk_ssm::Client::new(sdk.config()), dynamodb, receivers };
+        cloud.store_secret("github", SECRET).await;
+        let secrets = aws_sdk_secretsmanager::Client::new(sdk.config());
+        let value = json!({ "receiver": { "token": TOKEN } }).to_string();
+        secrets
+            .create_secret()
+            .name(format!("{}/cluster", cloud.prefix))
+            .secret_string(value)
+            .send()
+            .await
+            .expect("secret");
+        let parameter =
+            cloud.ssm.put_parameter().name(format!("/{}/relay", cloud.prefix)).r#type(ParameterType::String);
+        parameter.value(cloud.relay_file().to_string()).send().await.expect("relay file");
+        cloud
+    }
+
+    async fn store_secret(&self, name: &str, value: &str) {
+        let parameter = self.ssm.put_parameter().name(format!("/{}/{name}", self.prefix)).value(value);
+        parameter.r#type(ParameterType::SecureString).overwrite(true).send().await.expect("parameter");
+    }
+
+    fn relay_file(&self) -> Value {
+        json!({
+            "sources": { "github": { "type": "github", "secret": format!("ssm:/{}/github", self.prefix) } },
+            "targets": { "prod": {
+                "type": "flux",
+                "url": self.receivers.url(),
+                "receiver": { "type": "github", "name": "apps", "namespace": "flux-system" },
+                "token": format!("secretsmanager:{}/cluster#receiver.token", self.prefix),
+            } },
+            "routes": [{ "from": "github", "when": { "event": "push", "ref": "refs/heads/main" }, "to": ["prod"] }],
+            "egress": { "allow": ["127.0.0.0/8"] },
+        })
+    }
+
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("SLUICE_CONFIG", format!("ssm:/{}/relay:1", self.prefix)),
+            ("SLUICE_QUEUE_URL", self.queue.clone()),
+            ("SLUICE_DEAD_LETTER_URL", self.dead_letters.clone()),
+            ("SLUICE_STATE_TABLE", self.prefix.clone()),
+            ("AWS_ENDPOINT_URL", moto_url()),
+            ("AWS_REGION", REGION.into()),
+            ("AWS_ACCESS_KEY_ID", "test".into()),
+            ("AWS_SECRET_ACCESS_KEY", "test".into()),
+            ("AWS_LAMBDA_LOG_LEVEL", "DEBUG".into()),
+            ("NO_PROXY", "127.0.0.1".into()),
+        ]
+    }
+
+    async fn function(&self, name: &str) -> Function {
+        let settings = Function::builder(binary(name)).name(name).timeout(Duration::from_secs(60));
+        settings.envs(self.environment()).start().await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Takes messages off the queue as the trigger of the function does, and hands them to it.
+    async fn trigger(&self, deliver: &Function) -> Vec<String> {
+        let event = self.batch().await.expect("a message is waiting");
+        batch_item_failures(&deliver.invoke(event).await.expect("the batch was worked on"))
+    }
+
+    async fn batch(&self) -> Option<Value> {
+        let messages = self.receive(&self.queue).await;
+        (!messages.is_empty()).then(|| sqs_event(&queue_arn(&self.queue, REGION), &messages))
+    }
+
+    async fn receive(&self, queue: &str) -> Vec<aws_sdk_sqs::types::Message> {
+        let received = self
+            .sqs
+            .receive_message()
+            .queue_url(queue)
+            .max_number_of_messages(10)
+            .wait_time_seconds(5)
+            .message_system_attribute_names(MessageSystemAttributeName::All);
+        received.send().await.expect("received").messages.unwrap_or_default()
+    }
+
+    /// Messages that are in the queue, in flight ones included.
+    async fn left(&self) -> u32 {
+        let attributes =
+            self.sqs.get_queue_attributes().queue_url(&self.queue).attribute_names(QueueAttributeName::All);
+        let attributes = attributes.send().await.expect("attributes").attributes.expect("attributes");
+        let number = |name: QueueAttributeName| attributes[&name].parse::<u32>().expect("number");
+        number(QueueAttributeName::ApproximateNumberOfMessages)
+            + number(QueueAttributeName::ApproximateNumberOfMessagesNotVisible)
+    }
+
+    async fn state(&self) -> Vec<String> {
+        let items = self.dynamodb.scan().table_name(&self.prefix).send().await.expect("scan").items.unwrap_or_default();
+        items.iter().map(|item| format!("{item:?}")).collect()
+    }
+}
+
+fn sample(name: &str) -> (Vec<(String, String)>, Vec<u8>) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("events/github");
+    let headers = std::fs::read_to_string(folder.join(format!("{name}.headers"))).expect("headers");
+    let headers = headers.lines().filter_map(|line| line.split_once(": "));
+    let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    (headers, std::fs::read(folder.join(format!("{name}.json"))).expect("body"))
+}
+
+/// A delivery as GitHub makes it.
+fn github(name: &str, delivery_id: &str, secret: &str) -> HttpEvent {
+    let (headers, body) = sample(name);
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(secret.as_bytes()).expect("any length");
+    mac.update(&body);
+    let signature = format!("sha256={}", data_encoding::HEXLOWER.encode(&mac.finalize().into_bytes()));
+    let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    HttpEvent::post("/github")
+        .headers(headers.filter(|(name, _)| !name.eq_ignore_ascii_case("x-github-delivery")))
+        .header("X-GitHub-Delivery", delivery_id)
+        .header("X-Hub-Signature-256", &signature)
+        .body(body)
+}
+
+fn delivery_of(answer: &HttpAnswer) -> String {
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    answer.json()["deliveries"][0]["id"].as_str().expect("delivery").to_owned()
+}
+
+#[tokio::test]
+async fn a_github_push_comes_out_at_a_flux_receiver_with_the_path_headers_and_signature_it_checks() {
+    let cloud = Cloud::deploy().await;
+    let (intake, deliver) = (cloud.function("git-webhook").await, cloud.function("deliver").await);
+    let answer = intake.http(github("push", "d-1", SECRET)).await.expect("answer");
+    let id = delivery_of(&answer);
+    assert_eq!(
+        answer.json(),
+        json!({ "id": "d-1", "source": "github", "event": "push refs/heads/main", "deliveries": [{ "id": id, "target": "prod" }] })
+    );
+    assert!(cloud.trigger(&deliver).await.is_empty());
+    cloud.receivers.assert_nothing_rejected();
+    let accepted = cloud.receivers.accepted();
+    assert_eq!(accepted.len(), 1);
+    assert_eq!(accepted[0].body, sample("push").1, "the sender's own body, unchanged");
+    assert_eq!(
+        (accepted[0].header("x-github-event"), accepted[0].header("x-github-delivery")),
+        (Some("push"), Some("d-1"))
+    );
+    assert_eq!(cloud.left().await, 0);
+    assert!(cloud.state().await.is_empty(), "what passes at once costs no write");
+
+    // Redelivered by hand within five minutes: one delivery.
+    assert_eq!(delivery_of(&intake.http(github("push", "d-1", SECRET)).await.expect("answer")), id);
+    assert_eq!(cloud.left().await, 0);
+
+    for function in [&intake, &deliver] {
+        let output = function.output().await;
+        assert!(output.contains("\"level\":\"INFO\""), "logs are JSON: {output}");
+        assert!(output.contains("CloudWatchMetrics"), "metrics are in the log: {output}");
+        for secret in ["hunter2", accepted[0].target.as_str()] {
+            assert!(!output.contains(secret), "{secret} in the log: {output}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn senders_are_answered_as_the_contract_says() {
+    let cloud = Cloud::deploy().await;
+    let intake = cloud.function("git-webhook").await;
+    let (_, body) = sample("push");
+    for (status, event) in [
+        (200, HttpEvent::get("/healthz")),
+        (200, github("ping", "d-1", SECRET)),
+        (200, github("push-tag", "d-2", SECRET)),
+        (202, github("push", "d-3", SECRET).base64()),
+        (202, github("push", "d-4", SECRET).function_url()),
+        (401, github("push", "d-5", "another secret")),
+        (401, HttpEvent::post("/github").header("X-GitHub-Event", "push").body(body)),
+        (404, HttpEvent::post("/nobody").body("{}")),
+        (404, HttpEvent::post("/github/token").body("{}")),
+        (405, HttpEvent::get("/github")),
+        (413, HttpEvent::post("/github").body(vec![b' '; 3 * 1024 * 1024 + 1])),
+    ] {
+        let answer = intake.http(event).await.expect("answer");
+        assert_eq!(answer.status, status, "{}", answer.text());
+        let kind = if status < 300 { "application/json" } else { "application/problem+json" };
+        assert_eq!(answer.headers["content-type"], kind);
+        if status >= 300 {
+            assert_eq!(answer.json()["status"], status);
+        }
+    }
+    assert_eq!(cloud.left().await, 2);
+}
+
+#[tokio::test]
+async fn a_secret_is_rotated_without_a_deploy_and_without_losing_an_event() {
+    let cloud = Cloud::deploy().await;
+    let intake = cloud.function("git-webhook").await;
+    delivery_of(&intake.http(github("push", "d-1", SECRET)).await.expect("answer"));
+    cloud.store_secret("github", "hunter2-rotated").await;
+    // The sender may have the new one at once, or still the old one.
+    delivery_of(&intake.http(github("push", "d-2", "hunter2-rotated")).await.expect("answer"));
+    delivery_of(&intake.http(github("push", "d-3", SECRET)).await.expect("answer"));
+    assert_eq!(intake.http(github("push", "d-4", "hunter2-wrong")).await.expect("answer").status, 401);
+}
+
+#[tokio::test]
+async fn what_a_receiver_does_not_take_now_it_gets_later_and_in_order() {
+    let cloud = Cloud::deploy().await;
+    let (intake, deliver) = (cloud.function("git-webhook").await, cloud.function("deliver").await);
+    for id in ["d-1", "d-2", "d-3"] {
+        delivery_of(&intake.http(github("push", id, SECRET)).await.expect("answer"));
+    }
+    cloud.receivers.answer_next(1, 503);
+    assert_eq!(cloud.trigger(&deliver).await.len(), 3, "the two behind it wait, too");
+    assert_eq!(cloud.state().await.len(), 1);
+    while cloud.left().await > 0 {
+        if let Some(event) = cloud.batch().await {
+            deliver.invoke(event).await.expect("worked on");
+        }
+    }
+    let order: Vec<_> =
+        cloud.receivers.accepted().iter().map(|one| one.header("x-github-delivery").expect("id").to_owned()).collect();
+    assert_eq!(order, ["d-1", "d-2", "d-3"]);
+    assert!(cloud.state().await.is_empty(), "what is over is forgotten");
+}
+
+#[tokio::test]
+async fn what_is_refused_for_good_is_a_dead_letter_with_its_reason() {
+    let cloud = Cloud::deploy().await;
+    let (intake, deliver) = (cloud.function("git-webhook").await, cloud.function("deliver").await);
+    let id = delivery_of(&intake.http(github("push", "d-1", SECRET)).await.expect("answer"));
+    cloud.receivers.answer_next(1, 413);
+    assert!(cloud.trigger(&deliver).await.is_empty());
+    let letters = cloud.receive(&cloud.dead_letters).await;
+    let letter = DeadLetter::decode(letters[0].body().expect("body")).expect("dead letter");
+    assert_eq!(letter.delivery.expect("delivery").id, id);
+    assert!(letter.reason.starts_with("413"), "{}", letter.reason);
+    assert_eq!(cloud.left().await, 0);
+}
+
+#[tokio::test]
+async fn a_function_killed_in_mid_batch_loses_nothing() {
+    let cloud = Cloud::deploy().await;
+    let (intake, deliver) = (cloud.function("git-webhook").await, cloud.function("deliver").await);
+    for id in ["d-1", "d-2"] {
+        delivery_of(&intake.http(github("push", id, SECRET)).await.expect("answer"));
+    }
+    cloud.receivers.delay(Duration::from_secs(60));
+    let messages = cloud.receive(&cloud.queue).await;
+    let begun = deliver.begin(sqs_event(&queue_arn(&cloud.queue, REGION), &messages));
+    cloud.receivers.wait_for_requests(1).await;
+    deliver.kill().await;
+    assert!(begun.answer().await.is_err());
+    cloud.receivers.delay(Duration::ZERO);
+    cloud.receivers.forget();
+    // The platform would wait for the visibility time-out.
+    for message in &messages {
+        let handle = message.receipt_handle().expect("handle");
+        let change = cloud.sqs.change_message_visibility().queue_url(&cloud.queue).receipt_handle(handle);
+        change.visibility_timeout(0).send().await.expect("visible");
+    }
+    let deliver = deliver.start_again().await.unwrap_or_else(|error| panic!("{error}"));
+    assert!(cloud.trigger(&deliver).await.is_empty());
+    let accepted = cloud.receivers.accepted();
+    let order: Vec<_> = accepted.iter().map(|one| one.header("x-github-delivery").expect("id")).collect();
+    assert_eq!(order, ["d-1", "d-2"]);
+}
+
+#[tokio::test]
+async fn without_its_queue_the_function_answers_503_and_never_2xx() {
+    let cloud = Cloud::deploy().await;
+    let settings = Function::builder(binary("git-webhook")).name("git-webhook").timeout(Duration::from_secs(60));
+    let nowhere = format!("{}/123456789012/nowhere.fifo", moto_url());
+    let intake = settings.envs(cloud.environment()).env("SLUICE_QUEUE_URL", nowhere).start().await;
+    let intake = intake.unwrap_or_else(|error| panic!("{error}"));
+    let answer = intake.http(github("push", "d-1", SECRET)).await.expect("answer");
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.headers["retry-after"], "5");
+}
+
+#[tokio::test]
+async fn a_relay_file_with_problems_ends_the_start_and_the_log_names_them() {
+    let cloud = Cloud::deploy().await;
+    let wrong = r#"{"sources":{"github":{"type":"githib"}}}"#;
+    let settings = Function::builder(binary("git-webhook")).name("git-webhook").timeout(Duration::from_secs(60));
+    let started = settings.envs(cloud.environment()).env("SLUICE_CONFIG", wrong).start().await;
+    let Err(error) = started else { panic!("it started") };
+    assert!(error.to_string().contains("did you mean `github`?"), "{error}");
+}
