@@ -91,7 +91,7 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
     let json = json!({ "problems": rows.iter().map(|(row, _)| row).collect::<Vec<_>>() });
     let text = match (&relay, rows.is_empty()) {
         (Some(relay), true) => format!(
-            "{file}: fine; {} sources, {} targets, {} routes",
+            "{file}: fine (sources: {}, targets: {}, routes: {})",
             relay.sources.len(),
             relay.targets.len(),
             relay.routes.len()

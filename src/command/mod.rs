@@ -3,6 +3,7 @@
 //! Exit status: 0 fine, 1 found problems, 2 wrong usage.
 
 mod check;
+mod inspect;
 mod path;
 mod send;
 mod serve;

@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use http::Method;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::inspect::Inspector;
 use super::{Common, Trouble, default_data};
 use crate::deliver::Deliverer;
 use crate::domain::secret::Secret;
@@ -74,7 +76,11 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
     let store = Store::open(&data, clock.clone()).context("the data folder cannot be used")?;
     let relay = Arc::new(relay);
     let secrets = Arc::new(SecretStore::new(backend, clock.clone(), CACHE));
-    let queue: Arc<dyn Queue> = Arc::new(store.queue("deliveries", QUEUE_LIMIT));
+    let deliveries = store.queue("deliveries", QUEUE_LIMIT);
+    // A dead letter is a delivery with its reason, and has to fit whatever fitted before.
+    let dead_letters = store.queue("dead-letters", 2 * QUEUE_LIMIT);
+    let inspector = Arc::new(Inspector::new(deliveries.clone(), dead_letters.clone()));
+    let queue: Arc<dyn Queue> = Arc::new(deliveries);
     let (stop, stopping) = watch::channel(false);
     let intake = Arc::new(Intake {
         relay: relay.clone(),
@@ -88,7 +94,7 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
         relay: relay.clone(),
         secrets,
         queue: queue.clone(),
-        dead_letters: Arc::new(store.queue("dead-letters", 2 * QUEUE_LIMIT)),
+        dead_letters: Arc::new(dead_letters),
         state: Arc::new(store.state()),
         sender: Arc::new(HttpSender::new().context("TLS")?),
         clock,
@@ -96,14 +102,17 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
         chance: chance::number,
         timed_out: Default::default(),
     });
-    println!("sluice serves on http://{address}, and keeps its queue in {}", data.display());
+    println!(
+        "sluice serves on http://{address} (open it to see what goes on), and keeps its queue in {}",
+        data.display()
+    );
     if let Some(example) = example {
         example.introduce(address, &relay);
         tokio::spawn(example.receive(stopping.clone()));
     }
     let front_door = tokio::spawn(server::serve(
         listener,
-        move |request, peer| request_to(intake.clone(), request, peer),
+        move |request, peer| request_to(intake.clone(), inspector.clone(), request, peer),
         stopping.clone(),
     ));
     let consumer = tokio::spawn(consume(queue, deliverer, stopping));
@@ -126,8 +135,16 @@ async fn interrupted() -> std::io::Result<()> {
     Ok(())
 }
 
-async fn request_to(intake: Arc<Intake>, request: server::WholeRequest, peer: SocketAddr) -> server::WholeResponse {
+async fn request_to(
+    intake: Arc<Intake>,
+    inspector: Arc<Inspector>,
+    request: server::WholeRequest,
+    peer: SocketAddr,
+) -> server::WholeResponse {
     let (head, body) = request.into_parts();
+    if head.uri.path() == "/" && head.method == Method::GET && peer.ip().is_loopback() {
+        return inspector.page().await;
+    }
     let Ok(request_id) = chance::hex(16) else { return server::plain(503, "no randomness\n") };
     let incoming = Incoming {
         request_id,
@@ -137,7 +154,9 @@ async fn request_to(intake: Arc<Intake>, request: server::WholeRequest, peer: So
         body,
         address: Some(peer.ip()),
     };
-    server::answer(&intake.answer(incoming).await)
+    let answer = intake.answer(incoming).await;
+    inspector.saw(&answer, intake.clock.now());
+    server::answer(&answer)
 }
 
 /// Takes messages off the queue until it is told to stop, and then lets what is under way end.
@@ -216,18 +235,23 @@ impl Example {
 
     fn introduce(&self, address: SocketAddr, relay: &Relay) {
         let config = self.file.display();
+        let program = std::env::args().next().unwrap_or_else(|| "sluice".into());
         let sources: Vec<_> = relay.sources.keys().map(|name| name.as_str()).collect();
         println!(
             "
 This is the example: no relay file was given. It is {config}, with throw-away secrets, and
 a receiver comes with it that checks path, headers and signature as Flux does. Sources: {}.
 
-Try next, from a second shell:
-  sluice send github github/push --url http://{address}        a push, signed as GitHub signs it
-  sluice send github github/ping --url http://{address}        authentic, but of no use: 200
-  curl -i -X POST -d '{{}}' http://{address}/github              not signed: 401
-  sluice check --config {config}                     is the relay file sound?
-  sluice path --config {config}                      where the Receiver listens
+Try next, from a second shell in this folder:
+  # a push, signed as GitHub signs it, from the samples in events/
+  {program} send github github/push --config {config} --url http://{address}
+  # authentic, but of no use: 200
+  {program} send github github/ping --config {config} --url http://{address}
+  # not signed: 401
+  curl -i -X POST -d '{{}}' http://{address}/github
+  # is the relay file sound? where does the Receiver listen?
+  {program} check --config {config}
+  {program} path --config {config}
 ",
             sources.join(", "),
         );

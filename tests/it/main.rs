@@ -8,6 +8,7 @@ mod fakes;
 mod golden;
 mod house;
 mod intake;
+mod readme;
 #[path = "../support/receiver.rs"]
 mod receiver;
 mod relay;

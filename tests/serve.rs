@@ -1,0 +1,298 @@
+//! `sluice`, as a user runs it: the binary, on one machine.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
+
+#[path = "support/receiver.rs"]
+mod receiver;
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use receiver::{FluxReceivers, Receiver};
+use serde_json::Value;
+
+const TOKEN: &str = "hunter2-token";
+const SECRET: &str = "hunter2-secret";
+
+fn sluice() -> Command {
+    let binary = match std::env::var_os("SLUICE_TEST_BIN_DIR") {
+        Some(folder) => PathBuf::from(folder).join("sluice"),
+        None => env!("CARGO_BIN_EXE_sluice").into(),
+    };
+    let mut command = Command::new(binary);
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).env_remove("SLUICE_CONFIG").stdin(Stdio::null());
+    command
+}
+
+/// A running `sluice serve`, killed when it is dropped.
+struct Serve {
+    child: Child,
+    url: String,
+    output: Option<BufReader<std::process::ChildStdout>>,
+}
+
+impl Serve {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("started");
+        let mut output = BufReader::new(child.stdout.take().expect("piped"));
+        let mut line = String::new();
+        output.read_line(&mut line).expect("text");
+        let url = line.split(' ').find(|word| word.starts_with("http://")).expect("it says where it listens");
+        Self { child, url: url.to_owned(), output: Some(output) }
+    }
+
+    fn with(folder: &Path) -> Self {
+        let mut command = sluice();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--config"]).arg(folder.join("relay.yaml"));
+        command.arg("--data").arg(folder.join("data"));
+        Self::start(command)
+    }
+
+    fn send(&self, folder: &Path, event: &str) -> Output {
+        let mut command = sluice();
+        command.args(["send", "github", event, "--url", &self.url, "--config"]).arg(folder.join("relay.yaml"));
+        command.output().expect("run")
+    }
+
+    fn signal(&self, signal: &str) {
+        let done = Command::new("kill").args([signal, &self.child.id().to_string()]).status().expect("kill");
+        assert!(done.success());
+    }
+
+    fn end(mut self) -> bool {
+        self.child.wait().expect("ended").success()
+    }
+
+    fn raw(&self, request: &[u8]) -> String {
+        let mut stream = TcpStream::connect(self.url.trim_start_matches("http://")).expect("connected");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("time-out");
+        // It may be refused before all of it is sent.
+        let _ = stream.write_all(request);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A folder with a relay file for `receivers`.
+fn folder(receivers: &FluxReceivers) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path();
+    std::fs::write(path.join("secret"), SECRET).expect("secret");
+    std::fs::write(path.join("token"), TOKEN).expect("token");
+    let text = format!(
+        "sources: {{ github: {{ type: github, secret: 'file:{0}/secret' }} }}
+targets:
+  cluster:
+    type: flux
+    url: {1}
+    receiver: {{ type: github, name: apps, namespace: flux-system }}
+    token: 'file:{0}/token'
+routes: [{{ to: [cluster] }}]
+egress: {{ allow: [127.0.0.0/8] }}
+",
+        path.display(),
+        receivers.url()
+    );
+    std::fs::write(path.join("relay.yaml"), text).expect("relay file");
+    folder
+}
+
+fn receivers() -> FluxReceivers {
+    FluxReceivers::with(Receiver::new("github", "apps", "flux-system", TOKEN))
+}
+
+#[tokio::test]
+async fn a_push_that_is_sent_by_hand_arrives_at_the_receiver() {
+    let receivers = receivers();
+    let folder = folder(&receivers);
+    let serve = Serve::with(folder.path());
+    let sent = serve.send(folder.path(), "github/push");
+    assert!(sent.status.success(), "{sent:?}");
+    assert!(String::from_utf8_lossy(&sent.stdout).starts_with("202\n"));
+    receivers.wait_for_accepted(1).await;
+    receivers.assert_nothing_rejected();
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_kill_9() {
+    let receivers = receivers();
+    let folder = folder(&receivers);
+    receivers.answer_next(1, 503);
+    let serve = Serve::with(folder.path());
+    for event in ["github/push", "github/push-form", "github/release-published"] {
+        assert!(serve.send(folder.path(), event).status.success());
+    }
+    receivers.wait_for_requests(1).await;
+    serve.signal("-KILL");
+    drop(serve);
+    let before = receivers.accepted().len();
+    let _serve = Serve::with(folder.path());
+    let accepted = receivers.wait_for_accepted(3).await;
+    assert!(before <= 3 && accepted.len() >= 3);
+    let mut ids: Vec<_> = accepted.iter().filter_map(|one| one.header("x-github-delivery")).collect();
+    ids.dedup();
+    let order = ["e1320fa9-c836-5398-9f3f-1e0ab00e7ad0", "72be6362-f6ac-5aaa-9bce-9eecf2d6af96"];
+    assert_eq!(ids[..2], order, "in the order in which they were acknowledged");
+}
+
+#[tokio::test]
+async fn a_request_under_way_ends_when_the_process_is_asked_to_stop() {
+    let receivers = receivers();
+    let folder = folder(&receivers);
+    receivers.delay(Duration::from_millis(300));
+    let serve = Serve::with(folder.path());
+    assert!(serve.send(folder.path(), "github/push").status.success());
+    receivers.wait_for_requests(1).await;
+    serve.signal("-TERM");
+    assert!(serve.end(), "a clean end");
+    assert_eq!(receivers.accepted().len(), 1);
+    receivers.delay(Duration::ZERO);
+    receivers.forget();
+    let serve = Serve::with(folder.path());
+    assert!(serve.send(folder.path(), "github/release-published").status.success());
+    let accepted = receivers.wait_for_accepted(1).await;
+    assert_eq!(accepted[0].header("x-github-event"), Some("release"), "nothing is repeated after a clean end");
+}
+
+#[test]
+fn a_second_process_on_the_same_folder_is_refused_and_told_why() {
+    let receivers = receivers();
+    let folder = folder(&receivers);
+    let _first = Serve::with(folder.path());
+    let mut command = sluice();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--config"]).arg(folder.path().join("relay.yaml"));
+    let second = command.arg("--data").arg(folder.path().join("data")).output().expect("run");
+    assert_eq!(second.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&second.stderr).contains("in use"), "{second:?}");
+}
+
+#[test]
+fn rude_senders_get_an_answer_of_their_own() {
+    let receivers = receivers();
+    let folder = folder(&receivers);
+    let serve = Serve::with(folder.path());
+    let large =
+        [b"POST /github HTTP/1.1\r\nhost: x\r\ncontent-length: 4000000\r\n\r\n".to_vec(), vec![b' '; 4_000_000]]
+            .concat();
+    for (request, status) in [
+        (large.as_slice(), "413"),
+        (
+            b"POST /github HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+                .as_slice(),
+            "4",
+        ),
+        (b"POST /github HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nxx".as_slice(), "400"),
+        (b"GET /../../etc/passwd HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".as_slice(), "404"),
+        (
+            b"POST http://other.example/github HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}"
+                .as_slice(),
+            "401",
+        ),
+        (b"nonsense\r\n\r\n".as_slice(), "400"),
+    ] {
+        let answer = serve.raw(request);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{status}: {answer}");
+    }
+}
+
+#[test]
+fn the_inspector_is_a_page_for_this_machine_and_holds_no_secret() {
+    let receivers = receivers();
+    let folder = folder(&receivers);
+    let serve = Serve::with(folder.path());
+    serve.send(folder.path(), "github/push");
+    let page = serve.raw(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    assert!(page.starts_with("HTTP/1.1 200") && page.contains("push refs/heads/main"), "{page}");
+    assert!(!page.contains("hunter2") && !page.contains("/hook/"), "{page}");
+}
+
+#[test]
+fn without_a_relay_file_the_example_runs_and_verifies_what_it_gets() {
+    let folder = tempfile::tempdir().expect("folder");
+    let mut command = sluice();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(folder.path());
+    let mut serve = Serve::start(command);
+    assert!(serve.send(folder.path(), "github/push").status.success());
+    let output = serve.output.take().expect("output");
+    let line =
+        output.lines().map(|line| line.expect("text")).find(|line| line.starts_with("receiver: ")).expect("a verdict");
+    assert!(line.contains("200: path and signature fit; event `push`"), "{line}");
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(folder.path().join("github.secret")).expect("secret").permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+fn check(text: &str, arguments: &[&str]) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().expect("folder");
+    let file = folder.path().join("relay.yaml");
+    std::fs::write(&file, text).expect("file");
+    let done = sluice().arg("check").arg("--config").arg(&file).args(arguments).output().expect("run");
+    (done.status.code(), String::from_utf8_lossy(&done.stdout).replace(&format!("{}", file.display()), "relay.yaml"))
+}
+
+#[test]
+fn check_names_every_problem_with_line_and_column_and_the_exit_status_tells() {
+    let (status, said) =
+        check("sources:\n  github: { type: github, sceret: 'ssm:/a' }\nroutes: [{ to: [nobody] }]\n", &[]);
+    assert_eq!(status, Some(1));
+    assert_eq!(
+        said,
+        "relay.yaml:2:11: error: sources.github: `secret` is missing\n\
+         relay.yaml:2:35: error: sources.github.sceret: unknown key `sceret`; did you mean `secret`?\n\
+         relay.yaml:3:16: error: routes.0.to: there is no target named `nobody`\n"
+    );
+    let (status, said) = check("sources: [", &["--json"]);
+    assert_eq!(status, Some(1));
+    let said: Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!(said["problems"][0]["level"], "error");
+    assert_eq!(sluice().arg("check").output().expect("run").status.code(), Some(2));
+    assert_eq!(sluice().arg("nonsense").output().expect("run").status.code(), Some(2));
+}
+
+#[test]
+fn check_points_out_a_secret_that_ends_in_a_newline() {
+    let folder = tempfile::tempdir().expect("folder");
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "hunter2\n").expect("secret");
+    let text = format!("sources: {{ github: {{ type: github, secret: 'file:{}' }} }}\n", secret.display());
+    let (status, said) = check(&text, &[]);
+    assert_eq!(status, Some(0), "a warning is no error");
+    assert!(said.contains("ends in white space") && !said.contains("hunter2"), "{said}");
+}
+
+#[test]
+fn path_agrees_with_flux_and_url_with_the_contract() {
+    let folder = tempfile::tempdir().expect("folder");
+    let token = folder.path().join("token");
+    std::fs::write(&token, "relay-demo-token-0001").expect("token");
+    let path = sluice()
+        .args(["path", "--name", "github-receiver", "--namespace", "flux-system", "--token-file"])
+        .arg(&token)
+        .output()
+        .expect("run");
+    let said = String::from_utf8_lossy(&path.stdout).into_owned();
+    assert_eq!(said, "/hook/575b85660e3022c8ca5085d3297cbb9f0ff1dabc1509688e248fe84376d848cf\n");
+    let file = folder.path().join("relay.yaml");
+    let text = format!("sources: {{ hub: {{ type: github, secret: 'file:{}', url_token: true }} }}", token.display());
+    std::fs::write(&file, text).expect("file");
+    let url =
+        sluice().args(["url", "--json", "--base", "https://x.example/", "--config"]).arg(&file).output().expect("run");
+    let said: Value = serde_json::from_slice(&url.stdout).expect("JSON");
+    // printf 'sluice:hub' | openssl dgst -sha256 -hmac relay-demo-token-0001
+    assert_eq!(
+        said[0]["url"],
+        "https://x.example/hub/b7549e7a4d15038f2bd874f3171da469db095931bfcc20fbe9a8e822b67b7b3f"
+    );
+}
