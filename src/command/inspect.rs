@@ -155,5 +155,5 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto
 h1 { font-size: 1.4rem; margin: 0 } h2 { font-size: 1.05rem; margin: 2rem 0 .5rem }
 table { border-collapse: collapse; width: 100% } th { text-align: left; font-weight: 600; color: #5a6b7b }
 td, th { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #e3e8ed; vertical-align: top }
-.none { color: #5a6b7b; margin: 0 } .good { color: #13733a } .bad { color: #b3261e; font-weight: 600 }
+td:first-child { white-space: nowrap } .none { color: #5a6b7b; margin: 0 } .good { color: #13733a } .bad { color: #b3261e; font-weight: 600 }
 </style><h1>Sluice</h1>";
