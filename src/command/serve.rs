@@ -41,6 +41,8 @@ const BATCH: usize = 10;
 const MOST_BATCHES: usize = 64;
 /// How long a batch may take.
 const BATCH_TIME: Duration = Duration::from_secs(240);
+/// How long what is under way may take to end when the process stops; Kubernetes waits for 30 s.
+const DRAIN: Duration = Duration::from_secs(25);
 /// How long the consumer waits for a message before it looks around.
 const POLL: Duration = Duration::from_secs(20);
 
@@ -189,7 +191,11 @@ async fn consume(queue: Arc<dyn Queue>, deliverer: Arc<Deliverer>, mut stop: wat
             }
         }
     }
-    while batches.join_next().await.is_some() {}
+    // What does not end in time is cut, and handed out again at the next start.
+    let ended = async { while batches.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN, ended).await.is_err() {
+        tracing::warn!("some deliveries did not end in time; they are repeated at the next start");
+    }
 }
 
 /// The example: a relay file with throw-away secrets, and a receiver that checks what it gets.
