@@ -68,6 +68,8 @@ pub struct Deliverer {
     pub meter: Arc<dyn Meter>,
     /// A random number from 0 to 1, for jitter.
     pub chance: fn() -> f64,
+    /// Held by all who work; alone by who tries a message that may end the process.
+    pub alone: tokio::sync::RwLock<()>,
     /// Targets at which an attempt timed out and none has passed since.
     pub timed_out: Mutex<BTreeSet<Name>>,
 }
@@ -89,6 +91,16 @@ enum Fate {
     Gone,
     /// It waits, and its followers with it.
     Held(Duration),
+    /// It may be what ends the process, and is tried when nothing else is under way.
+    Suspicious,
+}
+
+/// How work on a group ended.
+enum End {
+    /// These stay on the queue.
+    Kept(Vec<Received>),
+    /// The first of these is suspicious.
+    Suspicious(VecDeque<Received>),
 }
 
 /// A message, read.
@@ -105,45 +117,87 @@ impl Deliverer {
         for message in messages {
             groups.entry(message.group.clone()).or_default().push_back(message);
         }
-        // Whoever may end the process is tried when nothing else is under way.
-        let (suspicious, ordinary): (Vec<_>, Vec<_>) =
-            groups.into_values().partition(|group| group.iter().any(|message| message.receives > SUSPICIOUS_AFTER));
-        let mut kept: Vec<_> = join_all(ordinary.into_iter().map(|group| self.group(group, deadline)))
-            .await
-            .into_iter()
-            .flatten()
-            .collect();
-        for group in suspicious {
-            kept.extend(self.group(group, deadline).await);
+        let mut kept = Vec::new();
+        let mut postponed = Vec::new();
+        {
+            let _with_others = self.alone.read().await;
+            for end in join_all(groups.into_values().map(|group| self.group(group, deadline))).await {
+                match end {
+                    End::Kept(messages) => kept.extend(messages),
+                    End::Suspicious(group) => postponed.push(group),
+                }
+            }
+        }
+        for mut group in postponed {
+            loop {
+                let fate = {
+                    let _without_others = self.alone.write().await;
+                    self.first_of(&group, deadline, true).await
+                };
+                group = match self.settle(group, fate).await {
+                    Ok(group) => group,
+                    Err(messages) => {
+                        kept.extend(messages);
+                        break;
+                    }
+                };
+                let _with_others = self.alone.read().await;
+                match self.group(group, deadline).await {
+                    End::Kept(messages) => {
+                        kept.extend(messages);
+                        break;
+                    }
+                    End::Suspicious(rest) => group = rest,
+                }
+            }
         }
         kept
     }
 
-    /// Works on the messages of one group in their order. Returns those that stay on the queue.
-    async fn group(&self, mut group: VecDeque<Received>, deadline: Instant) -> Vec<Received> {
-        while let Some(message) = group.front() {
-            let fate = match AssertUnwindSafe(self.message(message, deadline)).catch_unwind().await {
-                Ok(fate) => fate,
-                Err(_) => self.panicked(message).await,
-            };
-            match fate {
-                Fate::Gone => {
-                    group.pop_front();
-                }
-                Fate::Held(wait) => {
-                    let kept: Vec<_> = group.into();
-                    if let Err(Unavailable { what, message }) = self.queue.hold(&kept, wait).await {
-                        // They come back by themselves when their visibility times out.
-                        tracing::warn!(error = %message, "the {what} could not hold messages");
-                    }
-                    return kept;
-                }
+    /// Works on the messages of one group in their order.
+    async fn group(&self, mut group: VecDeque<Received>, deadline: Instant) -> End {
+        while !group.is_empty() {
+            let fate = self.first_of(&group, deadline, false).await;
+            if matches!(fate, Fate::Suspicious) {
+                return End::Suspicious(group);
             }
+            group = match self.settle(group, fate).await {
+                Ok(group) => group,
+                Err(messages) => return End::Kept(messages),
+            };
         }
-        Vec::new()
+        End::Kept(Vec::new())
     }
 
-    async fn message(&self, message: &Received, deadline: Instant) -> Fate {
+    async fn first_of(&self, group: &VecDeque<Received>, deadline: Instant, alone: bool) -> Fate {
+        let Some(message) = group.front() else { return Fate::Held(Duration::ZERO) };
+        match AssertUnwindSafe(self.message(message, deadline, alone)).catch_unwind().await {
+            Ok(fate) => fate,
+            Err(_) => self.panicked(message).await,
+        }
+    }
+
+    /// What is left of the group after its first message met its fate; an error are messages that have to wait.
+    async fn settle(&self, mut group: VecDeque<Received>, fate: Fate) -> Result<VecDeque<Received>, Vec<Received>> {
+        let wait = match fate {
+            Fate::Gone => {
+                group.pop_front();
+                return Ok(group);
+            }
+            Fate::Held(wait) => wait,
+            Fate::Suspicious => Duration::ZERO,
+        };
+        let kept: Vec<_> = group.into();
+        if !kept.is_empty()
+            && let Err(Unavailable { what, message }) = self.queue.hold(&kept, wait).await
+        {
+            // They come back by themselves when their visibility times out.
+            tracing::warn!(error = %message, "the {what} could not hold messages");
+        }
+        Err(kept)
+    }
+
+    async fn message(&self, message: &Received, deadline: Instant, alone: bool) -> Fate {
         let delivery = match Delivery::decode(&message.body) {
             Ok(delivery) => delivery,
             Err(error) => return self.bury_unreadable(message, error.to_string()).await,
@@ -165,6 +219,9 @@ impl Deliverer {
                 let reason = "every attempt at it, the last one alone, ended the process that made it".to_owned();
                 let count = work.delivery.attempts + attempts.count;
                 return self.bury(message, work.delivery, count, GivenUp::Crashed, reason).await;
+            }
+            if !alone {
+                return Fate::Suspicious;
             }
             if self.note(entry, &work.delivery, Attempts { alone: true, ..attempts }).await.is_err() {
                 return Fate::Held(STATE_WAIT);

@@ -102,6 +102,7 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
         clock,
         meter: Arc::new(NoMetrics),
         chance: chance::number,
+        alone: Default::default(),
         timed_out: Default::default(),
     });
     println!(

@@ -183,6 +183,7 @@ pub fn deliver() -> std::process::ExitCode {
             clock,
             meter: house.meter.clone(),
             chance: chance::number,
+            alone: Default::default(),
             timed_out: Default::default(),
         };
         house.fetch_ahead(house.relay.targets.values().flat_map(|entry| entry.secrets())).await;

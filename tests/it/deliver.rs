@@ -55,6 +55,7 @@ fn world() -> World {
         clock: clock.clone(),
         meter: Arc::new(FakeMeter::default()),
         chance: || 0.5,
+        alone: Default::default(),
         timed_out: Mutex::default(),
     };
     World { deliverer, secrets, queue, dead, state, sender, clock }

@@ -118,6 +118,20 @@ fn what_every_target_is_sent_is_reviewed() {
     }
 }
 
+/// The vectors are made from Flux's own formula, by other code than ours.
+#[test]
+fn paths_agree_with_flux_for_every_vector() {
+    let text = include_str!("../data/flux-vectors.json");
+    let vectors: serde_json::Value = serde_json::from_str(text).expect("JSON");
+    let paths = vectors["webhook_paths"].as_array().expect("paths");
+    assert!(paths.len() >= 6);
+    for vector in paths {
+        let part = |name: &str| vector[name].as_str().expect("text").to_owned();
+        let path = sluice::target::flux::hook_path(&Secret::new(part("token")), &part("name"), &part("namespace"));
+        assert_eq!(path, part("path"), "{}", vector["note"]);
+    }
+}
+
 fn loopback() -> Connection {
     let allow = vec!["127.0.0.0/8".parse().expect("network")];
     Connection { egress: sluice::domain::egress::Rules { allow }, plaintext: false }
