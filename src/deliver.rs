@@ -19,12 +19,13 @@ use tokio::time::Instant;
 use crate::domain::delivery::{DeadLetter, Delivery};
 use crate::domain::name::Name;
 use crate::domain::outcome::{Blame, GivenUp, Outcome};
+use crate::domain::secret::SecretRef;
 use crate::domain::signature;
 use crate::port::{
     Clock, Connection, Key, Message, Meter, Of, Queue, Received, Record, SendError, Sender, State, Unavailable, Unit,
 };
 use crate::relay::{Relay, TargetEntry};
-use crate::secrets::SecretStore;
+use crate::secrets::{Found, SecretStore};
 use crate::target::{Class, RenderError, Response};
 
 /// The first wait after a failed attempt; it doubles with each further one.
@@ -42,7 +43,9 @@ const SUSPICIOUS_AFTER: u32 = 5;
 /// How long messages are held when our own state cannot be reached.
 const STATE_WAIT: Duration = Duration::from_secs(5);
 /// What is kept back of a function's time for what follows an attempt.
-const RESERVE: Duration = Duration::from_secs(2);
+const RESERVE: Duration = Duration::from_secs(6);
+/// What a second request of an attempt gets at least, however long the first one took.
+const LEAST: Duration = Duration::from_secs(2);
 /// For how long after a token was changed the one before it may still be the other side's.
 const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 /// One time-out per target is set aside in this time; if the next one times out, too, it is the target's.
@@ -85,6 +88,13 @@ struct Attempts {
     alone: bool,
 }
 
+/// The time that work on a batch has.
+#[derive(Debug, Clone, Copy)]
+struct Deadline {
+    began: Instant,
+    ends: Instant,
+}
+
 /// What became of a message.
 enum Fate {
     /// It is off the queue.
@@ -113,6 +123,7 @@ impl Deliverer {
     /// Works on messages that were handed out, until `deadline`. Returns those that stay on the queue; all others
     /// are deleted already.
     pub async fn work(&self, messages: Vec<Received>, deadline: Instant) -> Vec<Received> {
+        let deadline = Deadline { began: Instant::now(), ends: deadline };
         let mut groups: BTreeMap<String, VecDeque<Received>> = BTreeMap::new();
         for message in messages {
             groups.entry(message.group.clone()).or_default().push_back(message);
@@ -155,7 +166,7 @@ impl Deliverer {
     }
 
     /// Works on the messages of one group in their order.
-    async fn group(&self, mut group: VecDeque<Received>, deadline: Instant) -> End {
+    async fn group(&self, mut group: VecDeque<Received>, deadline: Deadline) -> End {
         while !group.is_empty() {
             let fate = self.first_of(&group, deadline, false).await;
             if matches!(fate, Fate::Suspicious) {
@@ -169,7 +180,7 @@ impl Deliverer {
         End::Kept(Vec::new())
     }
 
-    async fn first_of(&self, group: &VecDeque<Received>, deadline: Instant, alone: bool) -> Fate {
+    async fn first_of(&self, group: &VecDeque<Received>, deadline: Deadline, alone: bool) -> Fate {
         let Some(message) = group.front() else { return Fate::Held(Duration::ZERO) };
         match AssertUnwindSafe(self.message(message, deadline, alone)).catch_unwind().await {
             Ok(fate) => fate,
@@ -197,7 +208,7 @@ impl Deliverer {
         Err(kept)
     }
 
-    async fn message(&self, message: &Received, deadline: Instant, alone: bool) -> Fate {
+    async fn message(&self, message: &Received, deadline: Deadline, alone: bool) -> Fate {
         let delivery = match Delivery::decode(&message.body) {
             Ok(delivery) => delivery,
             Err(error) => return self.bury_unreadable(message, error.to_string()).await,
@@ -227,35 +238,43 @@ impl Deliverer {
                 return Fate::Held(STATE_WAIT);
             }
         }
-        let time = entry.keys.timeout.0;
-        if deadline.saturating_duration_since(Instant::now()) < time + RESERVE {
-            // Not enough time left for a whole attempt: the next invocation has it.
-            return Fate::Held(Duration::ZERO);
-        }
+        let Some(time) = self.time_for(entry, deadline) else { return Fate::Held(Duration::ZERO) };
         let started = Instant::now();
         let outcome = self.attempt(entry, &work.delivery, time).await;
         self.judge(message, entry, work, outcome, started.elapsed()).await
     }
 
+    /// How long an attempt may take. `None` if that is not enough for a whole one and the next invocation has more;
+    /// what an invocation begins with gets all there is.
+    fn time_for(&self, entry: &TargetEntry, deadline: Deadline) -> Option<Duration> {
+        let wanted = entry.keys.timeout.0;
+        let left = deadline.ends.saturating_duration_since(Instant::now()).saturating_sub(RESERVE);
+        let begins = deadline.began.elapsed() < RESERVE;
+        (left >= wanted || (begins && !left.is_zero())).then(|| wanted.min(left))
+    }
+
     /// One attempt: render, send, classify; twice where the secret turns out to have changed.
     async fn attempt(&self, entry: &TargetEntry, delivery: &Delivery, time: Duration) -> Result<Outcome, SendError> {
-        let connection = Connection { egress: self.relay.egress.clone(), plaintext: entry.keys.plaintext };
+        let started = Instant::now();
         for reread in [false, true] {
             let found = self.secrets.find(entry.secrets(), Some(GRACE)).await;
+            let connection = match self.connection(entry, &found) {
+                Ok(connection) => connection,
+                Err(reason) => return Ok(Outcome::Retry { blame: Blame::Target, reason }),
+            };
             let requests = match entry.target.render(delivery, &found.resolved, self.clock.now()) {
                 Ok(requests) => requests,
                 Err(RenderError::NoSecret(reference)) => {
-                    let why = found.missing.iter().find(|(missing, _)| *missing == reference);
-                    let why = why.map_or_else(|| "it is empty".to_owned(), |(_, error)| error.to_string());
-                    let reason = format!("the secret {reference} cannot be had: {why}");
-                    return Ok(Outcome::Retry { blame: Blame::Target, reason });
+                    return Ok(Outcome::Retry { blame: Blame::Target, reason: without(&reference, &found) });
                 }
                 Err(RenderError::Unfit(reason)) => return Ok(Outcome::Rejected { reason }),
             };
             // What the first answer says counts, unless something else passes.
             let mut judged: Option<(Response, Outcome)> = None;
             for request in requests {
-                let response = self.sender.send(request, &connection, time).await?;
+                // All requests of an attempt share its time.
+                let left = time.saturating_sub(started.elapsed()).max(LEAST);
+                let response = self.sender.send(request, &connection, left).await?;
                 let outcome = entry.target.classify(&response, self.clock.now());
                 let passed = matches!(outcome, Outcome::Delivered | Outcome::Accepted);
                 let next = !passed && entry.target.tries_next(&response);
@@ -275,6 +294,22 @@ impl Deliverer {
             }
         }
         Ok(Outcome::Retry { blame: Blame::Target, reason: "the secret changed while it was used".into() })
+    }
+
+    fn connection(&self, entry: &TargetEntry, found: &Found) -> Result<Connection, String> {
+        let secret = |reference: &Option<SecretRef>| match reference {
+            None => Ok(None),
+            Some(reference) => {
+                found.resolved.current(reference).cloned().map(Some).ok_or_else(|| without(reference, found))
+            }
+        };
+        Ok(Connection {
+            egress: self.relay.egress.clone(),
+            plaintext: entry.keys.plaintext,
+            ca: secret(&entry.keys.ca)?,
+            client_certificate: secret(&entry.keys.client_certificate)?,
+            proxy: secret(&entry.keys.proxy)?,
+        })
     }
 
     async fn judge(
@@ -512,6 +547,13 @@ fn probe_key(target: &Name) -> Key {
 
 fn later(at: Timestamp, wait: Duration) -> Timestamp {
     at.checked_add(wait).unwrap_or(Timestamp::MAX)
+}
+
+/// Why a delivery waits for a secret.
+fn without(reference: &SecretRef, found: &Found) -> String {
+    let why = found.missing.iter().find(|(missing, _)| missing == reference);
+    let why = why.map_or_else(|| "it is empty".to_owned(), |(_, error)| error.to_string());
+    format!("the secret {reference} cannot be had: {why}")
 }
 
 /// A length of time in a reason.

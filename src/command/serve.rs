@@ -98,7 +98,7 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
         queue: queue.clone(),
         dead_letters: Arc::new(dead_letters),
         state: Arc::new(store.state()),
-        sender: Arc::new(HttpSender::new().context("TLS")?),
+        sender: Arc::new(HttpSender::new()),
         clock,
         meter: Arc::new(NoMetrics),
         chance: chance::number,

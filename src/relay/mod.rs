@@ -109,6 +109,12 @@ keys! {
         timeout: Span = Span::seconds(30),
         /// Whether plain http is meant even to a public address.
         plaintext: bool = false,
+        /// Certificates (PEM) of the authorities to trust, instead of the machine's own.
+        ca: Option<SecretRef>,
+        /// Certificate and private key (PEM) to show, for mutual TLS.
+        client_certificate: Option<SecretRef>,
+        /// URL of an HTTP proxy to go through (http://user:password@host:port).
+        proxy: Option<SecretRef>,
     }
 }
 
@@ -329,6 +335,7 @@ impl Entry for TargetEntry {
         let (target, keys) = (target?, keys?);
         let mut secrets = Vec::new();
         target.secrets(&mut |reference| secrets.push(reference.clone()));
+        Keys::secrets(&keys, &mut |reference| secrets.push(reference.clone()));
         Some(Self { keys, of, target, secrets })
     }
 

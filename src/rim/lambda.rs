@@ -179,7 +179,7 @@ pub fn deliver() -> std::process::ExitCode {
             queue: Arc::new(house.sdk.queue(variable("SLUICE_QUEUE_URL")?, limit)),
             dead_letters: Arc::new(house.sdk.queue(variable("SLUICE_DEAD_LETTER_URL")?, limit)),
             state: Arc::new(house.sdk.state(variable("SLUICE_STATE_TABLE")?, clock.clone())),
-            sender: Arc::new(HttpSender::new()?),
+            sender: Arc::new(HttpSender::new()),
             clock,
             meter: house.meter.clone(),
             chance: chance::number,

@@ -18,3 +18,4 @@ mod receiver;
 mod relay;
 mod sources;
 mod targets;
+mod tls;

@@ -134,7 +134,7 @@ fn paths_agree_with_flux_for_every_vector() {
 
 fn loopback() -> Connection {
     let allow = vec!["127.0.0.0/8".parse().expect("network")];
-    Connection { egress: sluice::domain::egress::Rules { allow }, plaintext: false }
+    Connection { egress: sluice::domain::egress::Rules { allow }, plaintext: false, ..Connection::default() }
 }
 
 const WAIT: Duration = Duration::from_secs(10);
@@ -151,7 +151,7 @@ async fn receivers_of_every_type_accept_what_they_are_sent() {
             let entry = relay.targets.values().next().expect("target");
             for sample in ["push.json", "push-form.form", "package-published.json", "release-published.json"] {
                 let request = render(entry, &delivery(sample));
-                let answer = HttpSender::new().expect("TLS").send(request, &loopback(), WAIT).await.expect("answer");
+                let answer = HttpSender::new().send(request, &loopback(), WAIT).await.expect("answer");
                 let outcome = entry.target.classify(&answer, Timestamp::UNIX_EPOCH);
                 assert_eq!(outcome, Outcome::Delivered, "{kind} {sample}: {:?}", receivers.rejected());
             }
@@ -178,7 +178,7 @@ async fn a_receiver_with_another_token_name_or_type_refuses_and_the_reason_says_
         ));
         let entry = relay.targets.values().next().expect("target");
         let request = render(entry, &delivery("push.json"));
-        let answer = HttpSender::new().expect("TLS").send(request, &loopback(), WAIT).await.expect("answer");
+        let answer = HttpSender::new().send(request, &loopback(), WAIT).await.expect("answer");
         let Outcome::Retry { reason, .. } = entry.target.classify(&answer, Timestamp::UNIX_EPOCH) else {
             panic!("held or set aside, never given up at once");
         };
@@ -284,13 +284,13 @@ mod sending {
     }
 
     async fn send(url: String, connection: &Connection) -> Result<sluice::target::Response, SendError> {
-        HttpSender::new().expect("TLS").send(post(url), connection, WAIT).await
+        HttpSender::new().send(post(url), connection, WAIT).await
     }
 
     #[tokio::test]
     async fn loopback_is_refused_by_address_and_by_name_unless_it_is_allowed() {
         let port = server(Router::new().fallback(any(|| async { "ok" }))).await;
-        let nothing = Connection { egress: Default::default(), plaintext: true };
+        let nothing = Connection { plaintext: true, ..Connection::default() };
         for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "0x7f.1", "2130706433", "127.1"] {
             let refused = send(format!("http://{host}:{port}/"), &nothing).await;
             assert!(
@@ -330,7 +330,7 @@ mod sending {
         .await;
         let url = format!("http://127.0.0.1:{port}/hook/secret-path");
         let patience = Duration::from_millis(50);
-        let sent = HttpSender::new().expect("TLS").send(post(url), &loopback(), patience).await;
+        let sent = HttpSender::new().send(post(url), &loopback(), patience).await;
         assert_eq!(sent.map(|answer| answer.status), Err(SendError::TimedOut(patience)));
         let unused = TcpListener::bind("127.0.0.1:0").await.expect("port").local_addr().expect("address").port();
         let refused = send(format!("http://127.0.0.1:{unused}/hook/secret-path"), &loopback()).await;
