@@ -100,8 +100,12 @@ fn secrets(entry: &SourceEntry, value: impl Fn(usize) -> &'static str) -> Resolv
     resolved
 }
 
+/// Values of secrets, in the one form that every type takes: `whsec_` and base64. Most take any bytes.
+const VALUES: [&str; 3] =
+    ["whsec_dGhlIGZpcnN0IHNlY3JldA==", "whsec_dGhlIHNlY29uZCBzZWNyZXQ=", "whsec_dGhlIHRoaXJkIHNlY3JldA=="];
+
 fn own_secrets(entry: &SourceEntry) -> Resolved {
-    secrets(entry, |i| ["the first secret", "the second secret", "the third secret"][i])
+    secrets(entry, |i| VALUES[i])
 }
 
 #[test]
@@ -154,11 +158,11 @@ fn every_secret_of_a_source_is_accepted() {
         for reference in folder.entry().secrets() {
             let mut signer = Resolved::default();
             for one in folder.entry().secrets() {
-                let value = if one == reference { "the right one" } else { "another" };
+                let value = if one == reference { VALUES[0] } else { VALUES[1] };
                 signer.insert(one.clone(), vec![Secret::new(value)]);
             }
             // The sender signs with its first secret; we know that value under `reference`, wherever that stands.
-            let first = secrets(folder.entry(), |_| "the right one");
+            let first = secrets(folder.entry(), |_| VALUES[0]);
             let request = folder.signed(file, &first);
             assert_eq!(folder.authenticate(&request, &signer), Ok(()), "{} {reference}", folder.of.name);
         }
@@ -169,10 +173,10 @@ fn every_secret_of_a_source_is_accepted() {
 fn the_value_before_the_current_one_is_accepted_where_the_store_gives_it() {
     for folder in folders() {
         let file = &folder.samples()[0];
-        let request = folder.signed(file, &secrets(folder.entry(), |_| "the old value"));
+        let request = folder.signed(file, &secrets(folder.entry(), |_| VALUES[1]));
         let mut both = Resolved::default();
         for reference in folder.entry().secrets() {
-            both.insert(reference.clone(), vec![Secret::new("the new value"), Secret::new("the old value")]);
+            both.insert(reference.clone(), vec![Secret::new(VALUES[0]), Secret::new(VALUES[1])]);
         }
         assert_eq!(folder.authenticate(&request, &both), Ok(()), "{}", folder.of.name);
     }
