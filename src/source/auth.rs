@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::{Request, Via};
 use crate::domain::secret::{Resolved, Secret, SecretRef};
 use crate::domain::signature::{self, Algorithm, Encoding};
+use crate::relay::format::{HeaderName, OneOrMany};
 
 /// A request whose sender has proved that it knows the source's secret.
 #[derive(Debug)]
@@ -60,6 +61,68 @@ pub fn set_header(request: &mut Request, name: &str, value: &str) -> Result<(), 
     let value = http::HeaderValue::try_from(value).map_err(|_| format!("no header can carry the value for {name}"))?;
     request.headers.insert(name, value);
     Ok(())
+}
+
+/// The value that a sender would use of these secrets: the current one of the first.
+fn first<'a>(references: &[SecretRef], secrets: &'a Resolved) -> Result<&'a Secret, String> {
+    let reference = references.first().ok_or("there is no secret")?;
+    secrets.current(reference).ok_or_else(|| format!("the secret {reference} cannot be had"))
+}
+
+crate::keys! {
+    /// The keys of senders that repeat a fixed value in a header.
+    pub struct HeaderKeys {
+        /// What the sender's header has to be, the whole of it; several are accepted at once.
+        secret: OneOrMany<SecretRef>,
+        /// The header whose whole value is the secret. Left out: `Authorization`, in which `Bearer` and the secret are
+        /// accepted, too.
+        header: Option<HeaderName>,
+    }
+}
+
+impl HeaderKeys {
+    fn name(&self) -> &str {
+        self.header.as_ref().map_or("Authorization", |name| &name.0)
+    }
+
+    /// Checks the header.
+    pub fn authenticate<'r>(&self, request: &'r Request, secrets: &Resolved) -> Result<Authentic<'r>, AuthError> {
+        header(request, self.name(), self.header.is_none(), &self.secret.0, secrets)
+    }
+
+    /// Adds the header, as a sender would.
+    pub fn sign(&self, request: &mut Request, secrets: &Resolved) -> Result<(), String> {
+        let secret = first(&self.secret.0, secrets)?;
+        let value = secret.expose_text().ok_or("the secret is not text, as a header has to be")?;
+        set_header(request, self.name(), value)
+    }
+}
+
+crate::keys! {
+    /// The keys of senders that can prove themselves by nothing but the URL that they send to.
+    pub struct UrlKeys {
+        /// The secret from which the URL's token is made; the tokens of several are accepted at once.
+        secret: OneOrMany<SecretRef>,
+    }
+}
+
+impl UrlKeys {
+    /// Checks the URL token.
+    pub fn authenticate<'r>(&self, request: &'r Request, secrets: &Resolved) -> Result<Authentic<'r>, AuthError> {
+        url_token(request, &self.secret.0, secrets)
+    }
+
+    /// Adds the token to the URL.
+    pub fn sign(&self, request: &mut Request, secrets: &Resolved) -> Result<(), String> {
+        let secret = first(&self.secret.0, secrets)?;
+        request.token = Some(signature::url_token(secret, request.source.as_str()));
+        Ok(())
+    }
+
+    /// The secret from which the URL's token is made.
+    pub fn url_secret(&self) -> Option<&SecretRef> {
+        self.secret.0.first()
+    }
 }
 
 /// The length of a hash in bytes.
