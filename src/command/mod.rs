@@ -20,6 +20,7 @@ use crate::port::SecretBackend;
 use crate::relay::Relay;
 use crate::rim::clock::SystemClock;
 use crate::rim::config::{self, ConfigError};
+use crate::rim::key_sets::KeySets;
 use crate::rim::local::secrets::AllSecrets;
 use crate::rim::{aws, logging};
 use crate::secrets::{CACHE, SecretStore};
@@ -115,7 +116,7 @@ pub fn main() -> ExitCode {
 impl Common {
     /// All forms of secret; AWS by the default chain of credentials, asked for only when needed.
     fn backend(&self) -> Arc<dyn SecretBackend> {
-        Arc::new(AllSecrets::new(Arc::new(aws::LazySecrets::default())))
+        Arc::new(AllSecrets::new(Arc::new(aws::LazySecrets::default())).with_key_sets(KeySets::new()))
     }
 
     /// The form of `SLUICE_CONFIG` that `--config` means.

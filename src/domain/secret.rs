@@ -76,6 +76,9 @@ pub enum SecretRef {
     Env(String),
     /// `file:path`, for local use.
     File(String),
+    /// The public keys at a URL (JWKS), by which signed tokens are checked. No secret at all, but fetched, cached and
+    /// guarded against floods as secrets are; so it cannot be written where a secret is asked for.
+    KeySet(String),
 }
 
 impl SecretRef {
@@ -125,6 +128,11 @@ impl SecretRef {
         }
     }
 
+    /// Whether the value is one: key sets are public.
+    pub fn is_secret(&self) -> bool {
+        !matches!(self, Self::KeySet(_))
+    }
+
     /// Whether the value can only be found on this machine.
     pub fn is_local(&self) -> bool {
         matches!(self, Self::Env(_) | Self::File(_))
@@ -140,6 +148,7 @@ impl fmt::Display for SecretRef {
             Self::SecretsManager { id, key: Some(key) } => write!(f, "secretsmanager:{id}#{key}"),
             Self::Env(name) => write!(f, "env:{name}"),
             Self::File(path) => write!(f, "file:{path}"),
+            Self::KeySet(url) => write!(f, "the key set at {url}"),
         }
     }
 }
@@ -200,7 +209,15 @@ mod tests {
 
     #[test]
     fn what_is_no_reference_is_refused_without_repeating_it() {
-        for text in ["hunter2", "ssm:hunter2", "ssm:/hunter2:0", "secretsmanager:#hunter2", "env:", "vault:hunter2"] {
+        for text in [
+            "the key set at https://hunter2",
+            "hunter2",
+            "ssm:hunter2",
+            "ssm:/hunter2:0",
+            "secretsmanager:#hunter2",
+            "env:",
+            "vault:hunter2",
+        ] {
             let why = SecretRef::parse(text).expect_err(text);
             assert!(!why.contains("hunter2"), "{why}");
         }

@@ -15,7 +15,7 @@ use crate::domain::name::Name;
 use crate::domain::secret::{Resolved, SecretRef};
 use crate::keys;
 use crate::source::auth::{self, AuthError, Authentic};
-use crate::source::{self, Request, Source};
+use crate::source::{self, Claim, Function, Request, Source};
 use crate::target::{self, Target};
 use format::{At, Fields, Keys, Network, OneOrMany, Problem, Problems, Read, Span, kind_of, suggestion};
 
@@ -74,6 +74,16 @@ impl SourceEntry {
             true => self.secrets.first(),
             false => self.source.url_secret(),
         }
+    }
+
+    /// The function that takes its requests.
+    pub fn function(&self) -> Function {
+        self.source.function().unwrap_or(self.of.function)
+    }
+
+    /// The events without HTTP that are for this source. One with a URL token takes nothing that has none.
+    pub fn claim(&self) -> Option<Claim<'_>> {
+        if self.url_secret().is_some() { None } else { self.source.claim() }
     }
 
     /// Checks that the request comes from somebody who knows the secret.
@@ -192,6 +202,9 @@ impl Relay {
                 problems.warning(&root.child("targets").child(name), "no route leads to this target");
             }
         }
+        for (name, message) in sources.iter().flat_map(|sources| contested(&sources.0)) {
+            problems.warning(&root.child("sources").child(name), message);
+        }
         if problems.has_errors() {
             return None;
         }
@@ -225,6 +238,24 @@ impl Relay {
             .filter_map(|name| self.targets.get_key_value(name))
             .collect()
     }
+}
+
+/// Sources that could take the same event without HTTP: it goes to the first by name.
+fn contested(sources: &BTreeMap<Name, SourceEntry>) -> Vec<(&Name, String)> {
+    let claims: Vec<_> =
+        sources.iter().filter_map(|(name, entry)| Some((name, entry.function(), entry.claim()?))).collect();
+    let mut found = Vec::new();
+    for (i, (second, function, claim)) in claims.iter().enumerate() {
+        let first = claims[..i].iter().find(|(_, other, first)| other == function && first.overlaps(claim));
+        if let Some((first, ..)) = first {
+            let message = format!(
+                "events without HTTP could be for this source as well as for `{first}`, which gets them, as it is \
+                 the first by name; `accounts`, `regions` or `topics` keep them apart"
+            );
+            found.push((*second, message));
+        }
+    }
+    found
 }
 
 fn known<'a>(
@@ -303,9 +334,12 @@ impl Entry for SourceEntry {
         let source = (of.read)(fields);
         let keys = SourceKeys::take(fields);
         let (source, keys) = (source?, keys?);
+        let at = fields.at();
+        source.check(&at, fields.problems());
         let mut secrets = Vec::new();
         source.secrets(&mut |reference| secrets.push(reference.clone()));
-        if keys.url_token && secrets.is_empty() {
+        // What is public is known to everybody: no token is made from a key set.
+        if keys.url_token && (secrets.is_empty() || !secrets.iter().all(SecretRef::is_secret)) {
             let at = fields.at().child("url_token");
             fields.problems().error(&at, "a URL token is made from a secret, and this source has none");
             return None;

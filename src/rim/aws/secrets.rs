@@ -109,7 +109,7 @@ impl SecretBackend for AwsSecrets {
             match reference {
                 SecretRef::Ssm { name, version } => drop(parameters.insert((name.as_str(), *version))),
                 SecretRef::SecretsManager { id, .. } => drop(ids.insert(id.as_str())),
-                SecretRef::Env(_) | SecretRef::File(_) => {}
+                SecretRef::Env(_) | SecretRef::File(_) | SecretRef::KeySet(_) => {}
             }
         }
         let secrets = ids.into_iter().map(|id| async move { (id, self.secret(id, "AWSCURRENT").await) });
@@ -118,7 +118,7 @@ impl SecretBackend for AwsSecrets {
         let answer = |reference: &SecretRef| match reference {
             SecretRef::Ssm { name, version } => parameters.get(&(name.as_str(), *version)).cloned(),
             SecretRef::SecretsManager { id, .. } => secrets.get(id.as_str()).cloned(),
-            SecretRef::Env(_) | SecretRef::File(_) => Some(Err(not_on_aws())),
+            SecretRef::Env(_) | SecretRef::File(_) | SecretRef::KeySet(_) => Some(Err(not_on_aws())),
         };
         references.iter().map(|reference| answer(reference).unwrap_or_else(left_out)).collect()
     }
@@ -134,7 +134,7 @@ impl SecretBackend for AwsSecrets {
                 _ => return Ok(None),
             },
             SecretRef::SecretsManager { id, .. } => self.secret(id, "AWSPREVIOUS").await,
-            SecretRef::Env(_) | SecretRef::File(_) => Err(not_on_aws()),
+            SecretRef::Env(_) | SecretRef::File(_) | SecretRef::KeySet(_) => Err(not_on_aws()),
         };
         match before {
             // Rotated since `current` was read: the stage has moved on to it, and what was before has no name left.
@@ -192,7 +192,7 @@ fn left_out<T>() -> Result<T, FetchError> {
 }
 
 fn not_on_aws() -> FetchError {
-    FetchError::Unusable("env: and file: references are for local use and have no meaning on AWS".into())
+    FetchError::Unusable("this is not kept on AWS".into())
 }
 
 /// Judges by the error's code: the services do not agree about status codes.
