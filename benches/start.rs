@@ -91,7 +91,7 @@ async fn memory(name: &str) -> (u64, u64) {
 #[tokio::main]
 async fn main() {
     println!("{:<14} {:>12} {:>16} {:>16}", "function", "start, ms", "64 KiB: RSS KiB", "3 MiB: peak KiB");
-    for name in ["floor", "git-webhook", "deliver"] {
+    for name in ["floor", "git-webhook", "registry-push", "deliver"] {
         let start = median_start(name).await;
         if name == "deliver" || name == "registry-push" {
             println!("{name:<14} {start:>12.1}");
