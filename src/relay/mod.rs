@@ -297,6 +297,8 @@ impl Entry for SourceEntry {
         let source = (of.read)(fields);
         let keys = SourceKeys::take(fields);
         let (source, keys) = (source?, keys?);
+        let at = fields.at();
+        source.check(&at, fields.problems());
         let mut secrets = Vec::new();
         source.secrets(&mut |reference| secrets.push(reference.clone()));
         if keys.url_token && secrets.is_empty() {

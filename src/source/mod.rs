@@ -4,7 +4,13 @@
 //! resolved. Parsing takes nothing but an [`Authentic`] request, and only the checks in [`auth`] make one.
 
 pub mod auth;
+pub mod bitbucket;
+pub mod ghcr;
+pub mod git;
+pub mod gitea;
 pub mod github;
+pub mod github_hook;
+pub mod gitlab;
 pub mod json;
 pub mod oci;
 
@@ -19,7 +25,7 @@ use jiff::Timestamp;
 use crate::domain::event::{Detail, Original};
 use crate::domain::name::Name;
 use crate::domain::secret::{Resolved, SecretRef};
-use crate::relay::format::{Fields, KeyDescription, Keys};
+use crate::relay::format::{At, Fields, KeyDescription, Keys, Problems};
 use auth::{AuthError, Authentic};
 
 /// Which function a source belongs to.
@@ -69,8 +75,13 @@ impl SourceType {
 }
 
 /// Every source type. The relay file, the functions, the command, the README's table and the tests go by it.
-pub static TYPES: &[SourceType] =
-    &[SourceType::new::<github::Github>("github", Function::GitWebhook, "HMAC-SHA256 over the body")];
+pub static TYPES: &[SourceType] = &[
+    SourceType::new::<github::Github>("github", Function::GitWebhook, "HMAC-SHA256 over the body"),
+    SourceType::new::<ghcr::Ghcr>("ghcr", Function::RegistryPush, "HMAC-SHA256 over the body"),
+    SourceType::new::<gitea::Gitea>("gitea", Function::GitWebhook, "HMAC-SHA256 over the JSON"),
+    SourceType::new::<gitlab::Gitlab>("gitlab", Function::GitWebhook, "secret token, or Standard Webhooks signature"),
+    SourceType::new::<bitbucket::Bitbucket>("bitbucket", Function::GitWebhook, "HMAC-SHA256 over the body"),
+];
 
 /// How a request reached us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -207,6 +218,9 @@ pub trait Source: Debug + Send + Sync {
     /// Adds to `request` what its sender would to prove who it is: for samples that are sent by hand, and for tests.
     /// The error says what is missing.
     fn sign(&self, request: &mut Request, secrets: &Resolved, now: Timestamp) -> Result<(), String>;
+
+    /// Notes what is wrong with its keys in combination; `at` is the place of the entry.
+    fn check(&self, _at: &At, _problems: &mut Problems) {}
 
     /// Whether an event without HTTP is one for this source, by its type and its own keys.
     fn claims(&self, _invocation: &Invocation) -> bool {
