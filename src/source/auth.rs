@@ -49,8 +49,20 @@ pub struct SignatureHeader<'a> {
 impl SignatureHeader<'_> {
     /// Adds the signature under the current value of `reference`, as a sender would.
     pub fn sign(&self, request: &mut Request, reference: &SecretRef, secrets: &Resolved) -> Result<(), String> {
+        let body = request.body.clone();
+        self.sign_over(request, &body, reference, secrets)
+    }
+
+    /// Adds the signature over `message`, for senders that sign something else than the body.
+    pub fn sign_over(
+        &self,
+        request: &mut Request,
+        message: &[u8],
+        reference: &SecretRef,
+        secrets: &Resolved,
+    ) -> Result<(), String> {
         let secret = secrets.current(reference).ok_or_else(|| format!("the secret {reference} cannot be had"))?;
-        let mac = signature::hmac(self.algorithm, secret, &[&request.body]);
+        let mac = signature::hmac(self.algorithm, secret, &[message]);
         set_header(request, self.name, &format!("{}{}", self.prefix, self.encoding.encode(&mac)))
     }
 }
@@ -218,6 +230,17 @@ pub fn hmac<'r>(
     references: &[SecretRef],
     secrets: &Resolved,
 ) -> Result<Authentic<'r>, AuthError> {
+    hmac_over(request, &request.body, header, references, secrets)
+}
+
+/// An HMAC over `message` in a header, for senders that sign something else than the body.
+pub fn hmac_over<'r>(
+    request: &'r Request,
+    message: &[u8],
+    header: SignatureHeader<'_>,
+    references: &[SecretRef],
+    secrets: &Resolved,
+) -> Result<Authentic<'r>, AuthError> {
     let SignatureHeader { name, prefix, algorithm, encoding } = header;
     let values = request.headers.get_all(name).iter().count();
     if values == 0 {
@@ -236,7 +259,7 @@ pub fn hmac<'r>(
             "the header {name} is not of the form {prefix}<{encoding} of {algorithm}>"
         )));
     };
-    let fits = |secret| signature::verify(algorithm, secret, &[&request.body], &signature);
+    let fits = |secret| signature::verify(algorithm, secret, &[message], &signature);
     // Every secret is tried, whichever fits, so that the time taken says nothing about which one did.
     if secrets.accepted(references).fold(false, |fitted, secret| fitted | fits(secret)) {
         Ok(Authentic(request))

@@ -5,7 +5,13 @@
 
 pub mod auth;
 pub mod aws;
+pub mod bitbucket;
+pub mod ghcr;
+pub mod git;
+pub mod gitea;
 pub mod github;
+pub mod github_hook;
+pub mod gitlab;
 pub mod json;
 pub mod oci;
 
@@ -71,8 +77,13 @@ impl SourceType {
 }
 
 /// Every source type. The relay file, the functions, the command, the README's table and the tests go by it.
-pub static TYPES: &[SourceType] =
-    &[SourceType::new::<github::Github>("github", Function::GitWebhook, "HMAC-SHA256 over the body")];
+pub static TYPES: &[SourceType] = &[
+    SourceType::new::<github::Github>("github", Function::GitWebhook, "HMAC-SHA256 over the body"),
+    SourceType::new::<ghcr::Ghcr>("ghcr", Function::RegistryPush, "HMAC-SHA256 over the body"),
+    SourceType::new::<gitea::Gitea>("gitea", Function::GitWebhook, "HMAC-SHA256 over the JSON"),
+    SourceType::new::<gitlab::Gitlab>("gitlab", Function::GitWebhook, "secret token, or Standard Webhooks signature"),
+    SourceType::new::<bitbucket::Bitbucket>("bitbucket", Function::GitWebhook, "HMAC-SHA256 over the body"),
+];
 
 /// How a request reached us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

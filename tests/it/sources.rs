@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use sluice::domain::event::Event;
+use sluice::domain::event::{Detail, Event};
 use sluice::domain::name::Name;
 use sluice::domain::secret::{Resolved, Secret, SecretRef};
 use sluice::relay::{Relay, SourceEntry};
 use sluice::rim::local::samples;
 use sluice::rim::yaml;
 use sluice::source::auth::AuthError;
-use sluice::source::{ParseError, Parsed, Request, SourceType, TYPES, Via};
+use sluice::source::{Found, ParseError, Parsed, Request, SourceType, TYPES, Via};
 
 use crate::golden;
 
@@ -328,6 +328,11 @@ fn another_types_payload_makes_no_event_or_one_of_its_own() {
     }
 }
 
+mod bitbucket;
+mod ghcr;
+mod gitea;
+mod gitlab;
+
 mod github {
     use super::*;
 
@@ -437,6 +442,22 @@ mod github {
     fn a_deleted_ref_is_relayed_where_the_source_says_so() {
         let folder = folder().with(&json!({ "type": "github", "secret": "env:FIRST", "deletes": true }));
         assert_eq!(folder.outcome("push-branch-deleted.json").expect("parsed").events.len(), 1);
+    }
+
+    #[test]
+    fn what_a_forced_push_took_away_is_in_no_list_of_paths() {
+        let truncated = |sample| match &folder().outcome(sample).expect("parsed").events[0].detail {
+            Detail::Git(git) => git.paths_truncated,
+            Detail::ImagePush(_) => panic!("no image"),
+        };
+        assert_eq!((truncated("push.json"), truncated("push-forced.json")), (false, true));
+    }
+
+    #[test]
+    fn an_event_about_no_repository_is_of_no_use_even_where_it_was_asked_for() {
+        let entry = json!({ "type": "github", "secret": "env:FIRST", "events": "organization" });
+        let parsed = folder().with(&entry).outcome("organization-member-added.json").expect("parsed");
+        assert!(parsed.events.is_empty() && parsed.ignored.is_some());
     }
 
     #[test]
