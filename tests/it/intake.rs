@@ -410,3 +410,81 @@ routes: [{ to: [near, inside] }]
     let again = Incoming { request_id: "request-2".into(), ..push() };
     assert_eq!(world.intake.answer(again).await.status, 503, "all or nothing is acknowledged");
 }
+
+mod registries {
+    use super::*;
+
+    const REGISTRIES: &str = r#"
+sources:
+  acr: { type: acr, secret: "ssm:/registries" }
+  harbor: { type: harbor, secret: "ssm:/registries" }
+  quay: { type: quay, secret: "ssm:/registries" }
+targets: { log: { type: http, url: "https://log.example.com/" } }
+routes: [{ to: [log] }]
+"#;
+
+    fn registries() -> World {
+        let mut world = world();
+        world.secrets.set("ssm:/registries", &["current"]);
+        world.intake.relay = relay(REGISTRIES);
+        world
+    }
+
+    fn sample(name: &str) -> Incoming {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("events").join(name);
+        let sample = samples::read(&path).expect("sample");
+        let (source, _) = name.split_once('/').expect("type");
+        let mut incoming = incoming(&format!("/{source}"), sample.headers, sample.body);
+        incoming.headers.insert("authorization", "current".parse().expect("header"));
+        incoming
+    }
+
+    #[tokio::test]
+    async fn event_grids_handshake_is_answered_to_whoever_knows_the_secret() {
+        let world = registries();
+        let mut handshake = sample("acr/eventgrid-validation.json");
+        let answer = world.intake.answer(sample("acr/eventgrid-validation.json")).await;
+        let expected = json!({ "validationResponse": "512d38b6-c7b8-40c8-89fe-f46f9e9622b6" });
+        assert_eq!((answer.status, answer.body, answer.problem), (200, expected, false));
+        handshake.headers.remove("authorization");
+        let refused = world.intake.answer(handshake).await;
+        assert_eq!(refused.status, 401);
+        assert!(!refused.body.to_string().contains("512d38b6"));
+        assert!(world.queue.sent().is_empty());
+    }
+
+    #[tokio::test]
+    async fn whoever_shakes_hands_by_options_is_allowed_to_send() {
+        let world = registries();
+        let mut ask = sample("acr/eventgrid-cloudevents-push.json");
+        ask.method = Method::OPTIONS;
+        let answer = world.intake.answer(ask).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header_map()["webhook-allowed-origin"], "eventgrid.azure.net");
+    }
+
+    #[tokio::test]
+    async fn events_of_one_request_that_have_no_identity_are_not_taken_for_each_other() {
+        let world = registries();
+        let mut push = sample("harbor/push-of-several-artifacts-with-port-and-nested-path.json");
+        let body = std::str::from_utf8(&push.body).expect("text").replace("\"occur_at\":1787220344,", "");
+        push.body = body.into();
+        let answer = world.intake.answer(push).await;
+        assert_eq!((answer.status, answer.body["deliveries"].as_array().map(Vec::len)), (202, Some(2)));
+        let sent = world.queue.sent();
+        assert_eq!(sent.len(), 2);
+        assert_ne!(sent[0].deduplication_id, sent[1].deduplication_id);
+    }
+
+    #[tokio::test]
+    async fn two_pushes_that_look_the_same_are_two_deliveries_where_the_sender_has_nothing_unique() {
+        let world = registries();
+        let token = signature::url_token(&Secret::new("current"), "quay");
+        for request_id in ["request-1", "request-2"] {
+            let push =
+                Incoming { request_id: request_id.into(), path: format!("/quay/{token}"), ..sample("quay/push.json") };
+            assert_eq!(world.intake.answer(push).await.status, 202);
+        }
+        assert_eq!(world.queue.sent().len(), 2);
+    }
+}

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use sluice::domain::event::{Detail, Event};
+use sluice::domain::event::{Detail, Event, ImagePush};
 use sluice::domain::name::Name;
 use sluice::domain::secret::{Resolved, Secret, SecretRef};
 use sluice::relay::{Relay, SourceEntry};
@@ -16,6 +16,12 @@ use sluice::source::auth::AuthError;
 use sluice::source::{Found, ParseError, Parsed, Request, SourceType, TYPES, Via};
 
 use crate::golden;
+
+mod acr;
+mod distribution;
+mod dockerhub;
+mod harbor;
+mod quay;
 
 /// The time at which samples arrive.
 const NOW: &str = "2026-08-20T12:00:00Z";
@@ -47,6 +53,22 @@ fn folders() -> Vec<Folder> {
 
 fn folder(name: &str) -> Folder {
     folders().into_iter().find(|folder| folder.of.name == name).expect("a type of this name")
+}
+
+/// The pushes in a request.
+fn pushes(parsed: &Parsed) -> Vec<&ImagePush> {
+    let mut pushes = Vec::new();
+    for found in &parsed.events {
+        if let Detail::ImagePush(push) = &found.detail {
+            pushes.push(push);
+        }
+    }
+    pushes
+}
+
+/// What tells each event from all others.
+fn identities(parsed: &Parsed) -> Vec<Option<&str>> {
+    parsed.events.iter().map(|found| found.identity.as_deref()).collect()
 }
 
 impl Folder {
@@ -98,6 +120,11 @@ impl Folder {
     fn with(self, entry: &Value) -> Self {
         let file = json!({ "sources": { self.of.name: entry }, "targets": {}, "routes": [] });
         Self { relay: Relay::from_value(&file).expect("sound"), ..self }
+    }
+
+    /// The body of a sample, to be changed.
+    fn json(&self, sample: &str) -> Value {
+        serde_json::from_slice(&self.request(&self.path.join(sample)).body).expect("JSON")
     }
 
     /// What comes out of a sample.
