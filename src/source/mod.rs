@@ -5,8 +5,11 @@
 
 pub mod auth;
 pub mod aws;
+pub mod ecr;
+pub mod gcr;
 pub mod github;
 pub mod json;
+pub mod jwt;
 pub mod oci;
 
 use std::borrow::Cow;
@@ -71,8 +74,11 @@ impl SourceType {
 }
 
 /// Every source type. The relay file, the functions, the command, the README's table and the tests go by it.
-pub static TYPES: &[SourceType] =
-    &[SourceType::new::<github::Github>("github", Function::GitWebhook, "HMAC-SHA256 over the body")];
+pub static TYPES: &[SourceType] = &[
+    SourceType::new::<github::Github>("github", Function::GitWebhook, "HMAC-SHA256 over the body"),
+    SourceType::new::<gcr::Gcr>("gcr", Function::RegistryPush, "a token that Google signs (OpenID Connect)"),
+    SourceType::new::<ecr::Ecr>("ecr", Function::RegistryPush, "IAM; a secret in a header from API destinations"),
+];
 
 /// How a request reached us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
