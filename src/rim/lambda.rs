@@ -131,8 +131,8 @@ async fn intake(function: Function, key_sets: Option<KeySets>) -> Result<(), Fai
     lambda_runtime::run(service_fn(async move |event: LambdaEvent<Box<RawValue>>| {
         let (payload, context) = event.into_parts();
         let reply = match read_event(payload, &context.request_id)? {
-            Event::Request(incoming) => Ok(Reply::Http(response(&intake.answer(incoming).await))),
-            Event::Answered(answer) => Ok(Reply::Http(response(&answer))),
+            Event::Request(incoming) => Ok(Reply::Http(Box::new(response(&intake.answer(incoming).await)))),
+            Event::Answered(answer) => Ok(Reply::Http(Box::new(response(&answer)))),
             Event::Invoked(events) => take(intake, events).await,
         };
         house.flush(&context);
@@ -158,7 +158,7 @@ async fn take(intake: &Intake, events: Vec<Invoked>) -> Result<Reply, Failure> {
 #[serde(untagged)]
 enum Reply {
     /// To a request.
-    Http(ApiGatewayV2httpResponse),
+    Http(Box<ApiGatewayV2httpResponse>),
     /// To events without HTTP: an answer for each. Nobody reads it but who invokes the function by hand.
     Taken(Vec<Value>),
 }

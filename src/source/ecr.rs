@@ -109,7 +109,7 @@ impl Source for Ecr {
 struct Body {
     id: Option<String>,
     source: Option<String>,
-    time: Option<Timestamp>,
+    time: Option<String>,
     #[serde(rename = "detail-type")]
     detail_type: Option<String>,
     account: Option<String>,
@@ -172,7 +172,7 @@ impl Ecr {
         let push = Push {
             id: body.id,
             identity: None,
-            time: body.time,
+            time: body.time.and_then(|time| time.parse().ok()),
             summary,
             account: body.account.ok_or_else(|| missing("account"))?,
             region: body.region.ok_or_else(|| missing("region"))?,
@@ -197,7 +197,7 @@ impl Ecr {
         let push = Push {
             identity: body.id.as_ref().map(|id| format!("{source} {id}")),
             id: body.id,
-            time: body.time,
+            time: body.time.and_then(|time| time.parse().ok()),
             summary: kind,
             account: text(data.registry_id).or(account.map(str::to_owned)).ok_or_else(|| missing("data.registryId"))?,
             region: region

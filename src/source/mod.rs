@@ -5,12 +5,16 @@
 
 pub mod auth;
 pub mod aws;
+pub mod cloudevents;
 pub mod ecr;
+pub mod fields;
 pub mod gcr;
+pub mod generic;
 pub mod github;
 pub mod json;
 pub mod jwt;
 pub mod oci;
+pub mod standard_webhooks;
 
 use std::borrow::Cow;
 use std::fmt::Debug;
@@ -78,6 +82,18 @@ pub static TYPES: &[SourceType] = &[
     SourceType::new::<github::Github>("github", Function::GitWebhook, "HMAC-SHA256 over the body"),
     SourceType::new::<gcr::Gcr>("gcr", Function::RegistryPush, "a token that Google signs (OpenID Connect)"),
     SourceType::new::<ecr::Ecr>("ecr", Function::RegistryPush, "IAM; a secret in a header from API destinations"),
+    // Of these three the entry's `emits` decides the function.
+    SourceType::new::<cloudevents::CloudEvents>("cloudevents", Function::RegistryPush, "a secret in a header"),
+    SourceType::new::<standard_webhooks::StandardWebhooks>(
+        "standard-webhooks",
+        Function::RegistryPush,
+        "HMAC-SHA256 over id, time and body",
+    ),
+    SourceType::new::<generic::Generic>(
+        "generic",
+        Function::RegistryPush,
+        "a secret in a header, or HMAC over the body",
+    ),
 ];
 
 /// How a request reached us.

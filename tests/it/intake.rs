@@ -389,6 +389,35 @@ routes: [{ to: [log] }]
     }
 }
 
+#[tokio::test]
+async fn a_sender_of_cloudevents_that_asks_whether_it_may_send_is_told_so() {
+    let mut world = world();
+    world.intake.relay = relay("sources: { ce: { type: cloudevents, secret: 'ssm:/ce', emits: git } }");
+    let mut asking = Incoming { method: Method::OPTIONS, ..incoming("/ce", HeaderMap::new(), Bytes::new()) };
+    asking.headers.insert("webhook-request-origin", "eventemitter.example.com".parse().expect("header"));
+    let answer = world.intake.answer(asking).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header_map()["webhook-allowed-origin"], "eventemitter.example.com");
+    let asking = Incoming { method: Method::OPTIONS, ..incoming("/ce", HeaderMap::new(), Bytes::new()) };
+    assert_eq!(world.intake.answer(asking).await.status, 405);
+}
+
+#[tokio::test]
+async fn a_source_belongs_to_the_function_that_its_emits_names() {
+    let mut world = world();
+    world.intake.relay = relay(
+        "sources: { pushes: { type: generic, secret: 'ssm:/github', emits: image_push }, \
+         commits: { type: generic, secret: 'ssm:/github', emits: git } }",
+    );
+    world.intake.function = Some(Function::GitWebhook);
+    let mut headers = HeaderMap::new();
+    headers.insert("authorization", "Bearer current".parse().expect("header"));
+    let status = async |path: &str| {
+        world.intake.answer(incoming(path, headers.clone(), Bytes::from_static(b"{\"ref\":\"x\"}"))).await.status
+    };
+    assert_eq!((status("/commits").await, status("/pushes").await), (200, 404));
+}
+
 mod without_http {
     use super::*;
 
