@@ -115,6 +115,13 @@ pub fn pushes(found: Vec<Found>) -> Parsed {
     Parsed::events(summary, found)
 }
 
+/// The tag in a full reference; a digest is none.
+pub fn tag_of(reference: &str) -> Option<&str> {
+    let name = reference.split_once('@').map_or(reference, |(name, _)| name);
+    let (_, tag) = name[name.rfind('/')?..].split_once(':')?;
+    (!tag.is_empty() && digest(tag).is_none()).then_some(tag)
+}
+
 /// The media types that an event tells of one manifest.
 #[derive(Debug, Clone, Default)]
 pub struct MediaType {
@@ -180,6 +187,20 @@ mod tests {
         assert_eq!(host_of("https://r.example.com:5000/v2/a"), Some("r.example.com:5000"));
         assert_eq!(host_of("r.example.com/a:1"), Some("r.example.com"));
         assert_eq!((host_of("/v2/a"), host_of("a")), (None, None));
+    }
+
+    #[test]
+    fn the_tag_of_a_reference_is_what_follows_the_last_colon_of_its_last_part() {
+        let digest = format!("host.example/app:sha256:{}", "a".repeat(64));
+        for (reference, expected) in [
+            ("ghcr.io/acme/app:1.2", Some("1.2")),
+            ("localhost:5000/acme/app", None),
+            ("localhost:5000/acme/App:RC@sha256:00", Some("RC")),
+            ("ghcr.io/acme/app:", None),
+            (&digest, None),
+        ] {
+            assert_eq!(tag_of(reference), expected, "{reference}");
+        }
     }
 
     #[test]

@@ -151,9 +151,21 @@ impl Folder {
 fn secrets(entry: &SourceEntry, value: impl Fn(usize) -> &'static str) -> Resolved {
     let mut resolved = Resolved::default();
     for (i, reference) in entry.secrets().iter().enumerate() {
-        resolved.insert(reference.clone(), vec![Secret::new(value(i))]);
+        resolved.insert(reference.clone(), vec![stored(reference, value(i))]);
     }
     resolved
+}
+
+/// What is stored under `reference` where tests say `value`: that, or a key set with a key of its own for each value.
+fn stored(reference: &SecretRef, value: &str) -> Secret {
+    match reference {
+        SecretRef::KeySet(_) if !value.is_empty() => {
+            let keys: Value = serde_json::from_str(include_str!("../data/throw-away-rsa-keys.json")).expect("JSON");
+            let index = VALUES.iter().position(|one| *one == value).unwrap_or(VALUES.len() - 1);
+            Secret::new(json!({ "keys": [keys[index]] }).to_string())
+        }
+        _ => Secret::new(value),
+    }
 }
 
 /// Values of secrets, in the one form that every type takes: `whsec_` and base64. Most take any bytes.
@@ -219,7 +231,7 @@ fn every_secret_of_a_source_is_accepted() {
             let mut signer = Resolved::default();
             for one in folder.entry().secrets() {
                 let value = if one == reference { VALUES[0] } else { VALUES[1] };
-                signer.insert(one.clone(), vec![Secret::new(value)]);
+                signer.insert(one.clone(), vec![stored(one, value)]);
             }
             // The sender signs with its first secret; we know that value under `reference`, wherever that stands.
             let first = secrets(folder.entry(), |_| VALUES[0]);
@@ -236,7 +248,7 @@ fn the_value_before_the_current_one_is_accepted_where_the_store_gives_it() {
         let request = folder.signed(file, &secrets(folder.entry(), |_| VALUES[1]));
         let mut both = Resolved::default();
         for reference in folder.entry().secrets() {
-            both.insert(reference.clone(), vec![Secret::new(VALUES[0]), Secret::new(VALUES[1])]);
+            both.insert(reference.clone(), vec![stored(reference, VALUES[0]), stored(reference, VALUES[1])]);
         }
         assert_eq!(folder.authenticate(&request, &both), Ok(()), "{}", folder.of.name);
     }
@@ -355,7 +367,10 @@ fn another_types_payload_makes_no_event_or_one_of_its_own() {
     }
 }
 
+mod any_shape;
 mod bitbucket;
+mod ecr;
+mod gcr;
 mod ghcr;
 mod gitea;
 mod gitlab;
