@@ -10,6 +10,7 @@ use data_encoding::BASE64;
 use jiff::Timestamp;
 use lambda_http::aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use lambda_runtime::{Context, LambdaEvent, service_fn};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -19,6 +20,7 @@ use crate::deliver::Deliverer;
 use crate::domain::secret::SecretRef;
 use crate::intake::{Answer, Incoming, Intake, Invoked, MAX_BODY};
 use crate::port::{Clock as _, SecretBackend};
+use crate::probe::Probe;
 use crate::relay::Relay;
 use crate::rim::aws;
 use crate::rim::chance;
@@ -297,6 +299,28 @@ pub fn deliver() -> std::process::ExitCode {
             let kept = deliverer.work(event.into_received(), Instant::now() + left).await;
             house.flush(&context);
             Ok::<_, Failure>(aws::sqs::BatchResponse::new(&kept))
+        }))
+        .await
+    })
+}
+
+/// The function `probe`.
+pub fn probe() -> std::process::ExitCode {
+    run(async {
+        let house = House::build(None).await?;
+        let probe = Probe {
+            relay: house.relay.clone(),
+            secrets: house.secrets.clone(),
+            sender: Arc::new(HttpSender::new()),
+            meter: house.meter.clone(),
+        };
+        house.fetch_ahead(crate::probe::secrets(&house.relay).into_iter()).await;
+        let (house, probe) = (&house, &probe);
+        // Whatever the schedule sends starts a run. Targets that fail do not fail it: it would only be repeated.
+        lambda_runtime::run(service_fn(async move |event: LambdaEvent<IgnoredAny>| {
+            let summary = probe.run(Instant::now() + time_left(&event.context)).await;
+            house.flush(&event.context);
+            Ok::<_, Failure>(summary)
         }))
         .await
     })
