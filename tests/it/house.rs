@@ -35,6 +35,7 @@ fn the_core_knows_nothing_of_io() {
                 "crate::port",
                 "crate::intake",
                 "crate::deliver",
+                "crate::probe",
                 "crate::secrets",
                 "crate::command",
                 "tokio",
@@ -62,7 +63,7 @@ fn the_core_knows_nothing_of_io() {
 #[test]
 fn the_engine_knows_ports_and_no_implementation() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    for file in ["intake.rs", "deliver.rs", "secrets.rs", "port.rs"] {
+    for file in ["intake.rs", "deliver.rs", "probe.rs", "secrets.rs", "port.rs"] {
         let text = shipped(&source.join(file));
         for forbidden in [
             "crate::rim",
