@@ -46,6 +46,7 @@ fn binary(name: &str) -> PathBuf {
             "git-webhook" => env!("CARGO_BIN_EXE_git-webhook").into(),
             "registry-push" => env!("CARGO_BIN_EXE_registry-push").into(),
             "deliver" => env!("CARGO_BIN_EXE_deliver").into(),
+            "sluice" => env!("CARGO_BIN_EXE_sluice").into(),
             other => panic!("no binary {other}"),
         },
     }
@@ -503,4 +504,91 @@ async fn a_token_that_google_signed_is_checked_by_the_keys_that_it_publishes() {
     assert_eq!(intake.http(notice("other@b.example")).await.expect("answer").status, 401);
     let output = intake.output().await;
     assert!(!output.contains("eyJ"), "a token in the log: {output}");
+}
+
+/// A running `sluice agent`, killed when it is dropped.
+struct Agent {
+    child: std::process::Child,
+    url: String,
+}
+
+impl Agent {
+    fn start(cloud: &Cloud, relay: &Value) -> Self {
+        use std::io::BufRead as _;
+        let mut command = std::process::Command::new(binary("sluice"));
+        command.args(["agent", "--name", "inside", "--listen", "127.0.0.1:0"]).envs(cloud.environment());
+        command.env("SLUICE_CONFIG", relay.to_string()).env("AWS_EC2_METADATA_DISABLED", "true");
+        let mut child =
+            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().expect("agent");
+        let mut line = String::new();
+        std::io::BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("text");
+        let url = line.split("/healthz").next().and_then(|said| said.rfind("http://").map(|at| said[at..].to_owned()));
+        Self { child, url: url.expect("it says where its health is") }
+    }
+
+    async fn get(&self, path: &str) -> (u16, String) {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let mut stream =
+            tokio::net::TcpStream::connect(self.url.trim_start_matches("http://")).await.expect("connected");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("read");
+        (answer[9..12].parse().expect("status"), answer)
+    }
+
+    /// Asks it to stop, and waits until it has.
+    async fn stop(mut self) -> bool {
+        let asked = std::process::Command::new("kill").arg(self.child.id().to_string()).status().expect("kill");
+        assert!(asked.success());
+        tokio::task::spawn_blocking(move || self.child.wait().expect("ended").success()).await.expect("waited")
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn an_agent_delivers_inside_its_network_and_stops_without_losing_or_repeating_anything() {
+    let cloud = Cloud::deploy().await;
+    let mut relay = cloud.relay_file();
+    relay["targets"]["prod"]["agent"] = "inside".into();
+    let queues = json!({ "inside": cloud.queue }).to_string();
+    // The delivery queue itself is not there: what is the agent's does not touch it.
+    let nowhere = format!("{}/123456789012/nowhere.fifo", moto_url());
+    let settings = Function::builder(binary("git-webhook")).name("git-webhook").timeout(Duration::from_secs(60));
+    let settings = settings.envs(cloud.environment()).env("SLUICE_CONFIG", relay.to_string());
+    let without = settings.clone().start().await;
+    assert!(without.is_err_and(|error| error.to_string().contains("SLUICE_AGENT_QUEUES has no queue")));
+    let settings = settings.env("SLUICE_QUEUE_URL", nowhere).env("SLUICE_AGENT_QUEUES", queues);
+    let intake = settings.start().await.unwrap_or_else(|error| panic!("{error}"));
+
+    relay["sources"] = json!({});
+    relay["routes"] = json!([]);
+    let agent = Agent::start(&cloud, &relay);
+    delivery_of(&intake.http(github("push", "d-1", SECRET)).await.expect("answer"));
+    cloud.receivers.wait_for_accepted(1).await;
+    assert_eq!(agent.get("/healthz").await.0, 200);
+    // The Receiver has it a moment before its answer is counted.
+    let counted =
+        async { while !agent.get("/metrics").await.1.contains("sluice_deliveries_total{target=\"prod\"} 1") {} };
+    tokio::time::timeout(Duration::from_secs(20), counted).await.expect("it is counted");
+    assert_eq!(agent.get("/github").await.0, 404, "there is no way in");
+
+    // Asked to stop in the middle of a delivery, with more behind it.
+    cloud.receivers.delay(Duration::from_millis(500));
+    for id in ["d-2", "d-3", "d-4"] {
+        delivery_of(&intake.http(github("push", id, SECRET)).await.expect("answer"));
+    }
+    cloud.receivers.wait_for_requests(2).await;
+    assert!(agent.stop().await, "a clean end");
+    cloud.receivers.delay(Duration::ZERO);
+    let _agent = Agent::start(&cloud, &relay);
+    let accepted = cloud.receivers.wait_for_accepted(4).await;
+    let order: Vec<_> = accepted.iter().map(|one| one.header("x-github-delivery").expect("id")).collect();
+    assert_eq!(order, ["d-1", "d-2", "d-3", "d-4"], "each once, and in order");
 }
