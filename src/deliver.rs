@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -72,6 +73,8 @@ pub struct Deliverer {
     pub chance: fn() -> f64,
     /// Held by all who work; alone by who tries a message that may end the process.
     pub alone: tokio::sync::RwLock<()>,
+    /// Set when the process is about to end: nothing new is begun, and what was not begun goes back at once.
+    pub stopping: AtomicBool,
     /// Targets at which an attempt timed out and none has passed since.
     pub timed_out: Mutex<BTreeSet<Name>>,
 }
@@ -181,6 +184,9 @@ impl Deliverer {
 
     async fn first_of(&self, group: &VecDeque<Received>, deadline: Deadline, alone: bool) -> Fate {
         let Some(message) = group.front() else { return Fate::Held(Duration::ZERO) };
+        if self.stopping.load(Ordering::Relaxed) {
+            return Fate::Held(Duration::ZERO);
+        }
         match AssertUnwindSafe(self.message(message, deadline, alone)).catch_unwind().await {
             Ok(fate) => fate,
             Err(_) => self.panicked(message).await,

@@ -1,5 +1,6 @@
 //! Intake: authenticate, parse, route, enqueue, and tell the sender what became of it.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -137,6 +138,9 @@ pub struct Intake {
     pub secrets: Arc<SecretStore>,
     /// The delivery queue.
     pub queue: Arc<dyn Queue>,
+    /// The queues of agents: who is in a network of its own. A target whose agent has none here is told from the
+    /// delivery queue.
+    pub agents: BTreeMap<Name, Arc<dyn Queue>>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Where counts go.
@@ -316,6 +320,10 @@ impl Intake {
         Err(Answer::problem(401, "Unauthorized", "authentication failed"))
     }
 
+    fn queue_of(&self, agent: Option<&Name>) -> &Arc<dyn Queue> {
+        agent.and_then(|agent| self.agents.get(agent)).unwrap_or(&self.queue)
+    }
+
     async fn enqueue(&self, name: &Name, entry: &SourceEntry, parsed: Parsed, request_id: &str) -> Answer {
         if let Some(reply) = parsed.reply {
             return Answer::plain(200, reply);
@@ -323,11 +331,14 @@ impl Intake {
         let now = self.clock.now();
         let expose = entry.keys.expose_targets;
         let mut left_out: Vec<String> = parsed.ignored.into_iter().collect();
-        let mut messages = Vec::new();
+        let mut queues: BTreeMap<Option<&Name>, Vec<Message>> = BTreeMap::new();
         let mut deliveries = Vec::new();
-        let limit = self.queue.limit().saturating_sub(HEADROOM);
-        for found in parsed.events {
-            let identity = found.identity.unwrap_or_else(|| request_id.to_owned());
+        for (i, found) in parsed.events.into_iter().enumerate() {
+            // Each event of the request is one of its own.
+            let identity = found.identity.unwrap_or_else(|| match i {
+                0 => request_id.to_owned(),
+                i => format!("{request_id} {i}"),
+            });
             let event = Event {
                 detail: found.detail,
                 id: Event::id_of(name, &identity),
@@ -347,6 +358,8 @@ impl Intake {
                 }
                 let original = of.target.needs_original(&event).then(|| parsed.original.clone()).flatten();
                 let delivery = Delivery::new(event.clone(), &identity, target, original, now);
+                let agent = of.keys.agent.as_ref().filter(|agent| self.agents.contains_key(*agent));
+                let limit = self.queue_of(agent).limit().saturating_sub(HEADROOM);
                 let body = match delivery.encode(limit) {
                     Ok(body) => body,
                     Err(TooLarge { bytes, limit }) => {
@@ -355,7 +368,7 @@ impl Intake {
                         ));
                     }
                 };
-                messages.push(Message {
+                queues.entry(agent).or_default().push(Message {
                     group: target.to_string(),
                     deduplication_id: delivery.deduplication_id(),
                     body,
@@ -363,11 +376,11 @@ impl Intake {
                 deliveries.push((delivery.id, target.clone()));
             }
         }
-        if !messages.is_empty()
-            && let Err(Unavailable { what, message }) = self.queue.send(&messages).await
-        {
-            tracing::error!(request = %request_id, source = %name, error = %message, "the {what} cannot be reached");
-            return Answer::unavailable("the queue cannot be reached; please send again");
+        for (agent, messages) in &queues {
+            if let Err(Unavailable { what, message }) = self.queue_of(*agent).send(messages).await {
+                tracing::error!(request = %request_id, source = %name, error = %message, "the {what} cannot be reached");
+                return Answer::unavailable("the queue cannot be reached; please send again");
+            }
         }
         self.meter.record("DeliveriesQueued", Of::Source(name.as_str()), count(deliveries.len()), Unit::Count);
         left_out.dedup();

@@ -155,9 +155,10 @@ pub fn secrets(relay: &Relay) -> BTreeSet<&SecretRef> {
     references
 }
 
-/// The targets that are receivers of a controller.
+/// The targets that are receivers of a controller, those aside that only an agent can reach.
 fn receivers(relay: &Relay) -> impl Iterator<Item = (&Name, &TargetEntry, &BaseUrl)> {
-    relay.targets.iter().filter_map(|(name, entry)| Some((name, entry, &entry.target.as_flux()?.url)))
+    let reachable = relay.targets.iter().filter(|(_, entry)| entry.keys.agent.is_none());
+    reachable.filter_map(|(name, entry)| Some((name, entry, &entry.target.as_flux()?.url)))
 }
 
 /// Targets that one question answers: the same URL, connected to alike.

@@ -113,6 +113,8 @@ keys! {
     pub struct TargetKeys {
         /// The cluster that this target is in.
         cluster: Option<String>,
+        /// The agent that delivers to it, from inside its network.
+        agent: Option<Name>,
         /// How long a delivery is tried.
         retry: Option<RetryKeys>,
         /// How long one attempt may take.

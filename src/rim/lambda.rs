@@ -1,6 +1,7 @@
 //! The functions on Lambda: wiring of the engine to AWS, and the events that Lambda brings.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::env;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +18,10 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use crate::deliver::Deliverer;
+use crate::domain::name::Name;
 use crate::domain::secret::SecretRef;
 use crate::intake::{Answer, Incoming, Intake, Invoked, MAX_BODY};
-use crate::port::{Clock as _, SecretBackend};
+use crate::port::{Clock as _, Queue, SecretBackend};
 use crate::probe::Probe;
 use crate::relay::Relay;
 use crate::rim::aws;
@@ -125,6 +127,7 @@ async fn intake(function: Function, key_sets: Option<KeySets>) -> Result<(), Fai
         relay: house.relay.clone(),
         secrets: house.secrets.clone(),
         queue: Arc::new(queue),
+        agents: agents(&house)?,
         clock: Arc::new(SystemClock),
         meter: house.meter.clone(),
         function: Some(function),
@@ -133,14 +136,31 @@ async fn intake(function: Function, key_sets: Option<KeySets>) -> Result<(), Fai
     lambda_runtime::run(service_fn(async move |event: LambdaEvent<Box<RawValue>>| {
         let (payload, context) = event.into_parts();
         let reply = match read_event(payload, &context.request_id)? {
-            Event::Request(incoming) => Ok(Reply::Http(response(&intake.answer(incoming).await))),
-            Event::Answered(answer) => Ok(Reply::Http(response(&answer))),
+            Event::Request(incoming) => Ok(Reply::Http(Box::new(response(&intake.answer(incoming).await)))),
+            Event::Answered(answer) => Ok(Reply::Http(Box::new(response(&answer)))),
             Event::Invoked(events) => take(intake, events).await,
         };
         house.flush(&context);
         reply
     }))
     .await
+}
+
+/// The queues of agents. Every agent that a target names has to have one.
+fn agents(house: &House) -> Result<BTreeMap<Name, Arc<dyn Queue>>, Failure> {
+    let urls: BTreeMap<Name, String> = match env::var("SLUICE_AGENT_QUEUES") {
+        Ok(urls) if !urls.is_empty() => serde_json::from_str(&urls)
+            .map_err(|error| format!("SLUICE_AGENT_QUEUES is not a JSON object of agents and their queues: {error}"))?,
+        _ => BTreeMap::new(),
+    };
+    let mut named = house.relay.targets.iter().filter_map(|(target, entry)| Some((target, entry.keys.agent.as_ref()?)));
+    if let Some((target, agent)) = named.find(|(_, agent)| !urls.contains_key(*agent)) {
+        return Err(
+            format!("target `{target}` has `agent: {agent}`, for which SLUICE_AGENT_QUEUES has no queue").into()
+        );
+    }
+    let limit = queue_limit()?;
+    Ok(urls.into_iter().map(|(agent, url)| (agent, Arc::new(house.sdk.queue(url, limit)) as Arc<dyn Queue>)).collect())
 }
 
 /// Takes events without HTTP, all of them even if one fails: what is taken already is not relayed twice.
@@ -160,7 +180,7 @@ async fn take(intake: &Intake, events: Vec<Invoked>) -> Result<Reply, Failure> {
 #[serde(untagged)]
 enum Reply {
     /// To a request.
-    Http(ApiGatewayV2httpResponse),
+    Http(Box<ApiGatewayV2httpResponse>),
     /// To events without HTTP: an answer for each. Nobody reads it but who invokes the function by hand.
     Taken(Vec<Value>),
 }
@@ -290,8 +310,13 @@ pub fn deliver() -> std::process::ExitCode {
             chance: chance::number,
             alone: Default::default(),
             timed_out: Default::default(),
+            stopping: Default::default(),
         };
-        house.fetch_ahead(house.relay.targets.values().flat_map(|entry| entry.secrets())).await;
+        // What an agent delivers to is the agent's, its secrets too; an agent's relay file has nothing else.
+        let targets = || house.relay.targets.values();
+        let all = targets().all(|entry| entry.keys.agent.is_some());
+        let own = targets().filter(|entry| all || entry.keys.agent.is_none());
+        house.fetch_ahead(own.flat_map(|entry| entry.secrets())).await;
         let (house, deliverer) = (&house, &deliverer);
         lambda_runtime::run(service_fn(async move |event: LambdaEvent<aws::sqs::SqsEvent>| {
             let (event, context) = event.into_parts();

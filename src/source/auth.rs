@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Request, Via};
+use super::{Request, Via, jwt};
 use crate::domain::secret::{Resolved, Secret, SecretRef};
 use crate::domain::signature::{self, Algorithm, Encoding};
 use crate::relay::format::{HeaderName, OneOrMany};
@@ -49,8 +49,20 @@ pub struct SignatureHeader<'a> {
 impl SignatureHeader<'_> {
     /// Adds the signature under the current value of `reference`, as a sender would.
     pub fn sign(&self, request: &mut Request, reference: &SecretRef, secrets: &Resolved) -> Result<(), String> {
+        let body = request.body.clone();
+        self.sign_over(request, &body, reference, secrets)
+    }
+
+    /// Adds the signature over `message`, for senders that sign something else than the body.
+    pub fn sign_over(
+        &self,
+        request: &mut Request,
+        message: &[u8],
+        reference: &SecretRef,
+        secrets: &Resolved,
+    ) -> Result<(), String> {
         let secret = secrets.current(reference).ok_or_else(|| format!("the secret {reference} cannot be had"))?;
-        let mac = signature::hmac(self.algorithm, secret, &[&request.body]);
+        let mac = signature::hmac(self.algorithm, secret, &[message]);
         set_header(request, self.name, &format!("{}{}", self.prefix, self.encoding.encode(&mac)))
     }
 }
@@ -203,6 +215,22 @@ pub fn basic<'r>(
     }
 }
 
+/// A token in `Authorization: Bearer` that says what is expected, and that a key of the key sets has signed.
+pub fn token<'r>(
+    request: &'r Request,
+    expected: &jwt::Expected<'_>,
+    key_sets: &[SecretRef],
+    secrets: &Resolved,
+    now: Timestamp,
+) -> Result<Authentic<'r>, AuthError> {
+    let token = request.header("authorization").and_then(|value| value.split_once(' '));
+    let Some((_, token)) = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) else {
+        return Err(AuthError::Missing("the header Authorization with a Bearer token is missing".into()));
+    };
+    jwt::check(token, expected, secrets.accepted(key_sets), now)?;
+    Ok(Authentic(request))
+}
+
 /// An invocation of the function, which IAM has authenticated.
 pub fn iam(request: &Request) -> Result<Authentic<'_>, AuthError> {
     match request.via {
@@ -214,6 +242,17 @@ pub fn iam(request: &Request) -> Result<Authentic<'_>, AuthError> {
 /// An HMAC over the raw body in a header, under any of the secrets that are accepted now.
 pub fn hmac<'r>(
     request: &'r Request,
+    header: SignatureHeader<'_>,
+    references: &[SecretRef],
+    secrets: &Resolved,
+) -> Result<Authentic<'r>, AuthError> {
+    hmac_over(request, &request.body, header, references, secrets)
+}
+
+/// An HMAC over `message` in a header, for senders that sign something else than the body.
+pub fn hmac_over<'r>(
+    request: &'r Request,
+    message: &[u8],
     header: SignatureHeader<'_>,
     references: &[SecretRef],
     secrets: &Resolved,
@@ -236,7 +275,7 @@ pub fn hmac<'r>(
             "the header {name} is not of the form {prefix}<{encoding} of {algorithm}>"
         )));
     };
-    let fits = |secret| signature::verify(algorithm, secret, &[&request.body], &signature);
+    let fits = |secret| signature::verify(algorithm, secret, &[message], &signature);
     // Every secret is tried, whichever fits, so that the time taken says nothing about which one did.
     if secrets.accepted(references).fold(false, |fitted, secret| fitted | fits(secret)) {
         Ok(Authentic(request))

@@ -57,6 +57,7 @@ fn world() -> World {
         chance: || 0.5,
         alone: Default::default(),
         timed_out: Mutex::default(),
+        stopping: Default::default(),
     };
     World { deliverer, secrets, queue, dead, state, sender, clock }
 }
