@@ -105,6 +105,10 @@ fn the_agent_is_configured_by_generated_maps_whose_names_follow_their_content() 
     assert_eq!(environment["data"]["SLUICE_CONFIG"], "file:/etc/sluice/relay.yaml");
     let relay = relay_of(&built);
     assert!(relay.sources.is_empty() && !relay.targets.is_empty(), "an agent has targets and nothing else");
+    for entry in relay.targets.values() {
+        let agent = entry.keys.agent.as_ref().map(|name| name.as_str());
+        assert_eq!(agent, environment["data"]["SLUICE_AGENT"].as_str(), "else it would not start");
+    }
 }
 
 #[test]

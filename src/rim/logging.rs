@@ -29,7 +29,8 @@ fn init(layer: impl Layer<Registry> + Send + Sync) {
 pub fn init_function() {
     let json = env::var("AWS_LAMBDA_LOG_FORMAT").map_or(true, |format| !format.eq_ignore_ascii_case("text"));
     if json {
-        init(fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false));
+        // Without the module, which would be a second `target` beside the relay's own.
+        init(fmt::layer().json().flatten_event(true).with_target(false).with_current_span(false).with_span_list(false));
     } else {
         init(fmt::layer().without_time().with_ansi(false));
     }
@@ -39,7 +40,7 @@ pub fn init_function() {
 pub fn init_command(json: bool) {
     let layer = fmt::layer().with_writer(std::io::stderr);
     if json {
-        init(layer.json().flatten_event(true).with_current_span(false).with_span_list(false));
+        init(layer.json().flatten_event(true).with_target(false).with_current_span(false).with_span_list(false));
     } else {
         init(layer.with_target(false).with_ansi(std::io::stderr().is_terminal()));
     }
