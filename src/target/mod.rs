@@ -5,6 +5,7 @@
 
 pub mod flux;
 pub mod http;
+pub mod template;
 
 use std::fmt::{self, Debug};
 

@@ -83,7 +83,9 @@ fn the_engine_knows_ports_and_no_implementation() {
 #[test]
 fn adapters_do_not_know_each_other() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    for (room, shared) in [("source", ["mod", "auth", "json", "oci"].as_slice()), ("target", ["mod"].as_slice())] {
+    for (room, shared) in
+        [("source", ["mod", "auth", "json", "oci"].as_slice()), ("target", ["mod", "template"].as_slice())]
+    {
         let names: Vec<String> = files(&source.join(room))
             .iter()
             .map(|file| file.file_stem().expect("name").to_string_lossy().into_owned())

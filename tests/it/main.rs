@@ -17,5 +17,6 @@ mod readme;
 mod receiver;
 mod relay;
 mod sources;
+mod target_types;
 mod targets;
 mod tls;
