@@ -1,13 +1,16 @@
 //! What is special to single target types: their keys, their answers, and checks of what they are sent by other code
 //! than ours.
 
+use sluice::domain::event::Detail;
+use sluice::domain::outcome::{Blame, Outcome};
 use sluice::domain::secret::{Resolved, Secret};
 use sluice::relay::Relay;
 use sluice::relay::format::{Problem, Problems};
 use sluice::rim::yaml;
 use sluice::target::RenderError;
 
-use crate::targets::{NOW, TARGETS, TOKEN, delivery, image_push, relay, secrets};
+use crate::fakes::response;
+use crate::targets::{NOW, TARGETS, TOKEN, delivery, image_push, relay, render, secrets};
 
 /// What reading a relay file with this target notes.
 fn problems(target: &str) -> Vec<String> {
@@ -124,4 +127,177 @@ fn a_missing_or_empty_secret_sends_nothing_and_an_unfit_one_is_never_repeated() 
             assert!(matches!(refused, Err(RenderError::NoSecret(_))), "{name}: {refused:?}");
         }
     }
+}
+
+/// One row: status, header and body of an answer; the outcome's name, whose fault it is, and words of the reason.
+type Row = (u16, &'static [(&'static str, &'static str)], &'static str, &'static str, Option<Blame>, &'static str);
+
+fn check_answers(target: &str, rows: &[Row]) {
+    let relay = relay(TARGETS);
+    for (status, headers, body, word, blame, words) in rows {
+        let outcome =
+            relay.targets[target].target.classify(&response(*status, headers, body), NOW.parse().expect("time"));
+        assert_eq!(outcome.word(), *word, "{target} {status} {body}: {outcome:?}");
+        let (found, reason) = match &outcome {
+            Outcome::Retry { blame, reason } => (Some(*blame), reason.as_str()),
+            Outcome::RetryAfter { reason, .. } | Outcome::Rejected { reason } => (None, reason.as_str()),
+            Outcome::Delivered | Outcome::Accepted => (None, ""),
+        };
+        assert_eq!(found, *blame, "{target} {status} {body}");
+        assert!(reason.contains(words), "{target} {status}: {reason}");
+    }
+}
+
+const HELD: Option<Blame> = Some(Blame::Target);
+const ASIDE: Option<Blame> = Some(Blame::Event);
+
+#[test]
+fn what_argo_cd_answers() {
+    check_answers(
+        "argocd",
+        &[
+            (200, &[], "", "delivered", None, ""),
+            (400, &[], "Webhook processing failed: HMAC verification failed", "retry", HELD, "webhook.github.secret"),
+            (400, &[], "Webhook processing failed: event not defined to be parsed", "rejected", None, "newer"),
+            (
+                400,
+                &[],
+                "Webhook processing failed: The payload is either too large or corrupted.",
+                "rejected",
+                None,
+                "maxPayloadSizeMB",
+            ),
+            (400, &[], "Unknown webhook event", "retry", ASIDE, "Unknown webhook event"),
+            (404, &[], "", "retry", HELD, "/api/webhook"),
+            (503, &[], "Queue is full, discarding webhook payload", "retry", HELD, "queue"),
+        ],
+    );
+}
+
+#[test]
+fn what_image_updater_answers() {
+    check_answers(
+        "image-updater",
+        &[
+            (200, &[], "Webhook received and processing", "delivered", None, ""),
+            (400, &[], "invalid webhook secret", "retry", HELD, "webhook.cloudevents-secret"),
+            (
+                400,
+                &[],
+                "invalid registry type: cloudevents. Supported types: harbor",
+                "retry",
+                HELD,
+                "takes no CloudEvents",
+            ),
+            (400, &[], "tag not found in CloudEvents payload", "retry", ASIDE, "tag not found"),
+            (404, &[], "", "retry", HELD, "/webhook"),
+        ],
+    );
+}
+
+#[test]
+fn what_kargo_and_keel_and_argo_events_and_tekton_answer() {
+    check_answers(
+        "kargo",
+        &[
+            (200, &[], r#"{"msg":"refreshed 1 warehouse(s)"}"#, "delivered", None, ""),
+            (401, &[], r#"{"error":"unauthorized"}"#, "retry", HELD, "receiver's Secret"),
+            (404, &[], "", "retry", HELD, "path changes with its secret"),
+            (500, &[], r#"{"error":"failed to refresh 1 of 2 warehouses"}"#, "retry", ASIDE, "1 of 2"),
+        ],
+    );
+    check_answers(
+        "keel",
+        &[
+            (200, &[], "", "delivered", None, ""),
+            (400, &[], "repository tag cannot be empty", "retry", ASIDE, "tag cannot be empty"),
+            (401, &[], "Unauthorized", "retry", HELD, "`username` and `secret`"),
+            (404, &[], "404 page not found", "retry", HELD, "/v1/webhooks/native"),
+        ],
+    );
+    check_answers(
+        "argo-events",
+        &[
+            (200, &[], "success", "delivered", None, ""),
+            (400, &[], "endpoint is inactive", "retry", HELD, "not running"),
+            (400, &[], "http method does not match", "retry", HELD, "POST"),
+            (400, &[], "failed to parse request body", "retry", ASIDE, "failed to parse"),
+            (401, &[], "Invalid Auth token", "retry", HELD, "authSecret"),
+            (500, &[], "failed to record event", "retry", ASIDE, "failed to record"),
+        ],
+    );
+    check_answers(
+        "tekton",
+        &[
+            (202, &[], r#"{"eventID":"1"}"#, "accepted", None, ""),
+            (404, &[], "", "retry", HELD, "no EventListener"),
+            (500, &[], "", "retry", ASIDE, "failed"),
+        ],
+    );
+}
+
+#[test]
+fn jenkins_repeats_our_token_and_we_do_not_repeat_jenkins() {
+    let leak = "Sender, with headers {authorization=[Bearer relay-demo-token-0001]} did not pass whitelist.";
+    check_answers(
+        "jenkins",
+        &[
+            (200, &[], "Triggered jobs.", "delivered", None, ""),
+            (403, &[], leak, "retry", HELD, "allow-list"),
+            (404, &[], "Did not find any jobs", "retry", HELD, "no job has"),
+            (500, &[], leak, "retry", ASIDE, "its log says why"),
+        ],
+    );
+    let relay = relay(TARGETS);
+    for status in 100..=599 {
+        let outcome =
+            relay.targets["jenkins"].target.classify(&response(status, &[], leak), NOW.parse().expect("time"));
+        assert!(!format!("{outcome:?}").contains(TOKEN), "{status}");
+    }
+}
+
+#[test]
+fn events_that_a_type_can_make_nothing_of_are_not_queued_for_it() {
+    let relay = relay(TARGETS);
+    let wants = |target: &str, event: &sluice::domain::event::Event| relay.targets[target].target.wants(event);
+    let workflow = delivery("workflow-run-completed.json").event;
+    for target in ["argocd", "kargo", "keel", "image-updater"] {
+        assert!(wants(target, &workflow).is_err(), "{target}");
+    }
+    for target in ["tekton", "argo-events", "jenkins"] {
+        assert_eq!(wants(target, &workflow), Ok(()), "{target}");
+    }
+    let mut elsewhere = image_push(&["1"]).event;
+    if let Detail::ImagePush(push) = &mut elsewhere.detail {
+        push.repository = "quay.io/acme/app".into();
+    }
+    assert!(wants("argocd", &elsewhere).expect_err("another registry").contains("ghcr.io"));
+    assert_eq!(wants("kargo", &elsewhere), Ok(()));
+}
+
+/// A push of a host that is not GitHub reaches Argo CD and Kargo in GitHub's form.
+#[test]
+fn a_push_of_any_git_host_is_told_in_githubs_form() {
+    let relay = relay(TARGETS);
+    let mut pushed = delivery("push.json");
+    pushed.original = None;
+    for target in ["argocd", "kargo"] {
+        let entry = &relay.targets[target];
+        let request = render(entry, &pushed);
+        let body: serde_json::Value = serde_json::from_slice(&request.body).expect("JSON");
+        assert_eq!(request.headers["x-github-event"], "push");
+        assert_eq!(body["repository"]["html_url"], "https://github.com/octo-acme/checkout-api");
+        assert_eq!(body["repository"]["clone_url"], "https://github.com/octo-acme/checkout-api.git");
+        assert_eq!(body["repository"]["ssh_url"], "git@github.com:octo-acme/checkout-api.git");
+        assert_eq!(body["repository"]["default_branch"], "main");
+        assert_eq!(body["ref"], "refs/heads/main");
+        assert_eq!(body["after"], "97bbba74a7415360fc6ba5d2382598a375080bac");
+        assert_eq!(body["commits"][0]["modified"][0], "deploy/values.yaml");
+    }
+    if let Detail::Git(git) = &mut pushed.event.detail {
+        git.paths_truncated = true;
+    }
+    let body: serde_json::Value =
+        serde_json::from_slice(&render(&relay.targets["argocd"], &pushed).body).expect("JSON");
+    assert_eq!(body["commits"], serde_json::json!([]), "paths that may lack some are no paths");
 }

@@ -41,6 +41,14 @@ http-cloudevents: { type: http, url: "https://example.com/hook", body: cloudeven
 http-cloudevents-binary: { type: http, url: "https://example.com/hook", body: cloudevents, cloudevents_mode: binary }
 http-template: { type: http, url: "https://example.com/hook", body: template, template: '{"text": "{{ kind }} {{ repository }}", "tags": {{ tags | default([]) | tojson }}}' }
 http-template-text: { type: http, url: "https://example.com/hook", body: template, content_type: text/plain, template: "{{ repository }}@{{ digest | default('?') }}" }
+argocd: { type: argocd, url: "https://argocd.example.com", secret: "env:T" }
+image-updater: { type: image-updater, url: "https://updater.example.com/", secret: "env:T" }
+kargo: { type: kargo, url: "https://kargo.example.com/webhooks/github/0123abcd", secret: "env:T" }
+keel: { type: keel, url: "https://keel.example.com", username: admin, secret: "env:T" }
+keel-bearer: { type: keel, url: "https://keel.example.com", secret: "env:T" }
+argo-events: { type: argo-events, url: "https://events.example.com/push", secret: "env:T" }
+tekton: { type: tekton, url: "https://tekton.example.com/", secret: "env:T" }
+jenkins: { type: jenkins, url: "https://ci.example.com/jenkins", secret: "env:T" }
 "#;
 
 /// The value of every secret `env:W`: what Standard Webhooks takes.
