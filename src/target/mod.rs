@@ -6,6 +6,8 @@
 pub mod argo_events;
 pub mod argocd;
 pub mod flux;
+pub mod github_dispatch;
+pub mod gitlab_trigger;
 pub mod http;
 pub mod image_updater;
 pub mod jenkins;
@@ -74,6 +76,8 @@ pub static TYPES: &[TargetType] = &[
     TargetType::new::<argo_events::ArgoEvents>("argo-events", "a webhook EventSource of Argo Events"),
     TargetType::new::<tekton::Tekton>("tekton", "a Tekton EventListener with the GitHub interceptor"),
     TargetType::new::<jenkins::Jenkins>("jenkins", "Jenkins with the Generic Webhook Trigger plugin"),
+    TargetType::new::<github_dispatch::GithubDispatch>("github-dispatch", "workflows of a repository at GitHub"),
+    TargetType::new::<gitlab_trigger::GitlabTrigger>("gitlab-trigger", "a pipeline of a project at GitLab"),
     TargetType::new::<http::Http>("http", "any HTTP endpoint"),
 ];
 

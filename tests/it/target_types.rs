@@ -301,3 +301,104 @@ fn a_push_of_any_git_host_is_told_in_githubs_form() {
         serde_json::from_slice(&render(&relay.targets["argocd"], &pushed).body).expect("JSON");
     assert_eq!(body["commits"], serde_json::json!([]), "paths that may lack some are no paths");
 }
+
+#[test]
+fn what_github_answers_a_dispatch() {
+    let secondary = r#"{"message":"You have exceeded a secondary rate limit."}"#;
+    check_answers(
+        "github-dispatch",
+        &[
+            (204, &[], "", "delivered", None, ""),
+            (401, &[], "Bad credentials", "retry", HELD, "has expired"),
+            (403, &[], "Resource not accessible by personal access token", "retry", HELD, "Contents"),
+            (403, &[], secondary, "retry_after", None, "rate limit"),
+            (
+                403,
+                &[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1787227260")],
+                "",
+                "retry_after",
+                None,
+                "rate limit",
+            ),
+            (429, &[], "", "retry_after", None, "rate limit"),
+            (404, &[], "Not Found", "retry", HELD, "no such repository"),
+            (422, &[], "Invalid request", "rejected", None, "refuses the dispatch"),
+            (500, &[], "", "retry", ASIDE, "failed"),
+        ],
+    );
+    let relay = relay(TARGETS);
+    for (headers, seconds) in [
+        ([("retry-after", "7"), ("x-ratelimit-remaining", "0")].as_slice(), 7),
+        (&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1787227260")], 60),
+        (&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1787220000")], 0),
+        (&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "soon")], 60),
+    ] {
+        let outcome =
+            relay.targets["github-dispatch"].target.classify(&response(403, headers, ""), NOW.parse().expect("time"));
+        let Outcome::RetryAfter { wait, .. } = outcome else { panic!("{outcome:?}") };
+        assert_eq!(wait.as_secs(), seconds, "{headers:?}");
+    }
+}
+
+#[test]
+fn what_gitlab_answers_a_trigger() {
+    check_answers(
+        "gitlab-trigger",
+        &[
+            (201, &[], r#"{"id":8}"#, "delivered", None, ""),
+            (400, &[], "Reference not found", "rejected", None, "is there such a `ref`"),
+            (401, &[], "401 Unauthorized", "retry", HELD, "trigger token"),
+            (404, &[], "404 Not Found", "retry", HELD, "trigger tokens"),
+            (429, &[("retry-after", "30")], "", "retry_after", None, "pause"),
+        ],
+    );
+}
+
+#[test]
+fn a_dispatch_does_not_dispatch_itself() {
+    let relay = relay(
+        "a: { type: github-dispatch, repository: Octo-Acme/checkout-api, token: 'env:T' }\nb: { type: github-dispatch, repository: octo-acme/other, token: 'env:T' }",
+    );
+    let mut dispatch = delivery("push.json").event;
+    if let Detail::Git(git) = &mut dispatch.detail {
+        git.event = "repository_dispatch".into();
+    }
+    assert!(relay.targets["a"].target.wants(&dispatch).expect_err("itself").contains("without end"));
+    assert_eq!(relay.targets["b"].target.wants(&dispatch), Ok(()));
+}
+
+#[test]
+fn a_push_of_very_many_files_is_dispatched_without_their_names() {
+    let relay = relay(TARGETS);
+    let mut push = delivery("push.json");
+    if let Detail::Git(git) = &mut push.event.detail {
+        git.paths = (0..10_000).map(|i| format!("folder/file-{i}")).collect();
+    }
+    let request = render(&relay.targets["github-dispatch"], &push);
+    assert!(request.body.len() < 64_000);
+    let body: serde_json::Value = serde_json::from_slice(&request.body).expect("JSON");
+    assert_eq!(body["client_payload"]["event"]["paths_truncated"], true);
+    if let Detail::Git(git) = &mut push.event.detail {
+        git.message = Some("x".repeat(70_000));
+    }
+    let entry = &relay.targets["github-dispatch"];
+    let refused = entry.target.render(&push, &secrets(entry, TOKEN), NOW.parse().expect("time"));
+    assert!(matches!(refused, Err(RenderError::Unfit(_))), "{refused:?}");
+}
+
+#[test]
+fn a_repository_that_could_lead_elsewhere_is_a_problem() {
+    for (target, words) in [
+        ("{ type: github-dispatch, repository: acme, token: 'env:T' }", "owner/name"),
+        ("{ type: github-dispatch, repository: '../x', token: 'env:T' }", "owner/name"),
+        ("{ type: github-dispatch, repository: 'a/b/c', token: 'env:T' }", "owner/name"),
+        ("{ type: gitlab-trigger, repository: 'a?b/c', token: 'env:T' }", "group/name"),
+        ("{ type: gitlab-trigger, repository: 'deploy', token: 'env:T' }", "group/name"),
+    ] {
+        let found = problems(target);
+        assert!(
+            found.len() == 1 && found[0].starts_with("targets.a.repository: ") && found[0].contains(words),
+            "{found:?}"
+        );
+    }
+}

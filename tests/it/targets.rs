@@ -49,6 +49,10 @@ keel-bearer: { type: keel, url: "https://keel.example.com", secret: "env:T" }
 argo-events: { type: argo-events, url: "https://events.example.com/push", secret: "env:T" }
 tekton: { type: tekton, url: "https://tekton.example.com/", secret: "env:T" }
 jenkins: { type: jenkins, url: "https://ci.example.com/jenkins", secret: "env:T" }
+github-dispatch: { type: github-dispatch, repository: acme/deploy, token: "env:T" }
+github-dispatch-enterprise: { type: github-dispatch, repository: acme/deploy, token: "env:T", event_type: deploy, api_url: "https://github.example.com/api/v3" }
+gitlab-trigger: { type: gitlab-trigger, repository: acme/platform/deploy, token: "env:T" }
+gitlab-trigger-own: { type: gitlab-trigger, repository: 42, token: "env:T", ref: v1, api_url: "https://gitlab.example.com/" }
 "#;
 
 /// The value of every secret `env:W`: what Standard Webhooks takes.
