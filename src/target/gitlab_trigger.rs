@@ -7,8 +7,9 @@
 //! "Pipeline trigger tokens API" and "Trigger pipelines with the API" (read 2026-11).
 //!
 //! Oddities: the token travels in the form, since a URL is what proxies log. What a user of the source may choose freely
-//! (messages, names) is no variable: GitLab's runner expands `$` in values. Jobs should quote what they use. A project may
-//! forbid variables from triggers; then GitLab refuses the request.
+//! (messages, names) is no variable: GitLab's runner expands `$` in values. Jobs should quote what they use. A project
+//! may forbid pipeline variables, and new ones do until a maintainer sets a role that may use them; then GitLab refuses
+//! the request with "Insufficient permissions to set pipeline variables" (gitlab-org/gitlab issues 557381 and 502382).
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -116,10 +117,13 @@ impl Target for GitlabTrigger {
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
         let said = excerpt(response);
         match response.status {
+            400 if said.contains("Insufficient permissions to set pipeline variables") => held(
+                "400: the project lets nobody set pipeline variables, which tell of the event; raise the minimum role to \
+                 use pipeline variables in its CI/CD settings",
+            ),
             400 => Outcome::Rejected {
                 reason: format!(
-                    "400: GitLab starts no pipeline: {said}; is there such a `ref`, does a job run for triggers, may \
-                     triggers set variables?"
+                    "400: GitLab starts no pipeline: {said}; is there such a `ref`, and does a job run for triggers?"
                 ),
             },
             401 | 403 => held(format!("{}: GitLab refuses the trigger token: {said}", response.status)),

@@ -347,6 +347,14 @@ fn what_gitlab_answers_a_trigger() {
         &[
             (201, &[], r#"{"id":8}"#, "delivered", None, ""),
             (400, &[], "Reference not found", "rejected", None, "is there such a `ref`"),
+            (
+                400,
+                &[],
+                r#"{"message":{"base":["Insufficient permissions to set pipeline variables"]}}"#,
+                "retry",
+                HELD,
+                "minimum role",
+            ),
             (401, &[], "401 Unauthorized", "retry", HELD, "trigger token"),
             (404, &[], "404 Not Found", "retry", HELD, "trigger tokens"),
             (429, &[("retry-after", "30")], "", "retry_after", None, "pause"),
