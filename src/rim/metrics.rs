@@ -82,11 +82,13 @@ fn line(function: &str, now: Timestamp, (dimension, name): &(&'static str, Strin
     Value::Object(members)
 }
 
+type ByDimension = BTreeMap<(&'static str, String), Total>;
+
 /// Counts for as long as the process lives, for Prometheus to read. Source: «Exposition formats», prometheus.io
 /// (text format 0.0.4, read 2026-08).
 #[derive(Debug, Default)]
 pub struct PrometheusMetrics {
-    totals: Mutex<BTreeMap<(&'static str, Unit), BTreeMap<(&'static str, String), Total>>>,
+    totals: Mutex<BTreeMap<(&'static str, Unit), ByDimension>>,
 }
 
 #[derive(Debug, Default)]

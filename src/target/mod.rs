@@ -3,8 +3,19 @@
 //! A target is *render* (delivery → HTTP request) and *classify* (answer → outcome). Connecting, sending and
 //! retrying exist once, elsewhere.
 
+pub mod argo_events;
+pub mod argocd;
 pub mod flux;
+pub mod github_dispatch;
+pub mod gitlab_trigger;
 pub mod http;
+pub mod image_updater;
+pub mod jenkins;
+pub mod kargo;
+pub mod keel;
+pub mod poke;
+pub mod tekton;
+pub mod template;
 
 use std::fmt::{self, Debug};
 
@@ -58,6 +69,15 @@ impl TargetType {
 /// Every target type. The relay file, the command, the README's table and the tests go by it.
 pub static TYPES: &[TargetType] = &[
     TargetType::new::<flux::Flux>("flux", "a Receiver of Flux's notification-controller"),
+    TargetType::new::<argocd::Argocd>("argocd", "Argo CD's webhook: pushes, and images in ghcr.io"),
+    TargetType::new::<image_updater::ImageUpdater>("image-updater", "Argo CD Image Updater's webhook server"),
+    TargetType::new::<kargo::Kargo>("kargo", "a webhook receiver of Kargo, of its type github"),
+    TargetType::new::<keel::Keel>("keel", "Keel's native webhook"),
+    TargetType::new::<argo_events::ArgoEvents>("argo-events", "a webhook EventSource of Argo Events"),
+    TargetType::new::<tekton::Tekton>("tekton", "a Tekton EventListener with the GitHub interceptor"),
+    TargetType::new::<jenkins::Jenkins>("jenkins", "Jenkins with the Generic Webhook Trigger plugin"),
+    TargetType::new::<github_dispatch::GithubDispatch>("github-dispatch", "workflows of a repository at GitHub"),
+    TargetType::new::<gitlab_trigger::GitlabTrigger>("gitlab-trigger", "a pipeline of a project at GitLab"),
     TargetType::new::<http::Http>("http", "any HTTP endpoint"),
 ];
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use sluice::source;
+use sluice::{source, target};
 
 fn page(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)).expect("page")
@@ -60,4 +60,62 @@ fn what_the_page_says_of_code_is_there() {
     for name in ["authenticate", "parse", "sign", "Missing", "Mismatch", "Malformed", "ignored", "Authentic"] {
         assert!(page.contains(name) && source.contains(name), "{name}");
     }
+}
+
+#[test]
+fn every_target_type_has_the_files_that_the_page_names() {
+    let page = page("adding-a-target.md");
+    let files = files(&page);
+    assert!(files.len() >= 8, "the page names its files: {files:?}");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let list = fs::read_to_string(root.join("src/target/mod.rs")).expect("list");
+    let golden: Vec<String> = fs::read_dir(root.join("tests/golden"))
+        .expect("folder")
+        .map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    for of in target::TYPES {
+        for file in &files {
+            if let Some(pattern) = file.strip_prefix("tests/golden/TYPE") {
+                // A type with several forms of request has a golden file for each: TYPE-FORM-SAMPLE.
+                let fits = |name: &String| name.starts_with(of.name) && name.ends_with(pattern);
+                assert!(golden.iter().any(fits), "{} has no {file}", of.name);
+            } else if file.contains("TYPE") {
+                // Types that differ by little share a file: the list says which.
+                let list: String = list.split_whitespace().collect();
+                let before = list.split(&format!("(\"{}\",", of.name)).next().expect("in the list");
+                let module = before.rsplit("new::<").next().and_then(|rest| rest.split("::").next()).expect("module");
+                let file = root.join(file.replace("TYPE", module));
+                let text = fs::read_to_string(&file).unwrap_or_else(|_| panic!("{} is there", file.display()));
+                assert!(text.starts_with("//! "), "{} says what the receiving side checks", file.display());
+            } else {
+                assert!(root.join(file).is_file(), "{file} is there");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_the_page_on_targets_says_of_code_is_there() {
+    let page = page("adding-a-target.md");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let source = fs::read_to_string(root.join("src/target/mod.rs")).expect("file");
+    for name in [
+        "class",
+        "InCluster",
+        "Feed",
+        "wants",
+        "needs_original",
+        "render",
+        "credential",
+        "NoSecret",
+        "Unfit",
+        "classify",
+        "classify_by_status",
+        "doubts_secret",
+        "not told: …",
+    ] {
+        assert!(page.contains(name) && source.contains(name), "{name}");
+    }
+    let tests = fs::read_to_string(root.join("tests/it/targets.rs")).expect("file");
+    assert!(page.contains("TARGETS") && tests.contains("const TARGETS"));
 }

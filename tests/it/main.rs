@@ -18,5 +18,6 @@ mod readme;
 mod receiver;
 mod relay;
 mod sources;
+mod target_types;
 mod targets;
 mod tls;

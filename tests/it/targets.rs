@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sluice::domain::delivery::Delivery;
-use sluice::domain::event::Event;
+use sluice::domain::event::{Detail, Event};
 use sluice::domain::name::Name;
 use sluice::domain::outcome::{Blame, Outcome};
 use sluice::domain::secret::{Resolved, Secret};
@@ -22,20 +22,43 @@ use crate::fakes::response;
 use crate::golden;
 use crate::receiver::{FluxReceivers, Receiver};
 
-const NOW: &str = "2026-08-20T12:00:00Z";
-const TOKEN: &str = "relay-demo-token-0001";
+pub const NOW: &str = "2026-08-20T12:00:00Z";
+pub const TOKEN: &str = "relay-demo-token-0001";
 
 /// The targets that golden files are kept of, by name.
-const TARGETS: &str = r#"
+pub const TARGETS: &str = r#"
 flux-generic: { type: flux, url: "https://flux.example.com", receiver: { type: generic, name: apps, namespace: flux-system }, token: "env:T" }
 flux-generic-hmac: { type: flux, url: "https://flux.example.com/", receiver: { type: generic-hmac, name: apps, namespace: flux-system }, token: "env:T" }
 flux-github: { type: flux, url: "https://example.com/flux", receiver: { type: github, name: apps, namespace: flux-system }, token: "env:T" }
 flux-github-event: { type: flux, url: "https://example.com", receiver: { type: github, name: apps, namespace: flux-system }, token: "env:T", body: event }
 http-event: { type: http, url: "https://example.com/hook?x=1", auth: { bearer: "env:T" } }
 http-passthrough: { type: http, url: "https://example.com/hook", body: passthrough }
+http-basic-put: { type: http, url: "https://example.com/hook", method: PUT, auth: { basic: { username: sluice, password: "env:T" } } }
+http-header: { type: http, url: "https://example.com/hook", auth: { header: { name: X-Token, value: "env:T" } } }
+http-hmac: { type: http, url: "https://example.com/hook", auth: { hmac: { header: X-Signature, secret: "env:T", algorithm: sha512, encoding: base64, prefix: "v0=" } } }
+http-standard-webhooks: { type: http, url: "https://example.com/hook", auth: { standard_webhooks: "env:W" } }
+http-cloudevents: { type: http, url: "https://example.com/hook", body: cloudevents }
+http-cloudevents-binary: { type: http, url: "https://example.com/hook", body: cloudevents, cloudevents_mode: binary }
+http-template: { type: http, url: "https://example.com/hook", body: template, template: '{"text": "{{ kind }} {{ repository }}", "tags": {{ tags | default([]) | tojson }}}' }
+http-template-text: { type: http, url: "https://example.com/hook", body: template, content_type: text/plain, template: "{{ repository }}@{{ digest | default('?') }}" }
+argocd: { type: argocd, url: "https://argocd.example.com", secret: "env:T" }
+image-updater: { type: image-updater, url: "https://updater.example.com/", secret: "env:T" }
+kargo: { type: kargo, url: "https://kargo.example.com/webhooks/github/0123abcd", secret: "env:T" }
+keel: { type: keel, url: "https://keel.example.com", username: admin, secret: "env:T" }
+keel-bearer: { type: keel, url: "https://keel.example.com", secret: "env:T" }
+argo-events: { type: argo-events, url: "https://events.example.com/push", secret: "env:T" }
+tekton: { type: tekton, url: "https://tekton.example.com/", secret: "env:T" }
+jenkins: { type: jenkins, url: "https://ci.example.com/jenkins", secret: "env:T" }
+github-dispatch: { type: github-dispatch, repository: acme/deploy, token: "env:T" }
+github-dispatch-enterprise: { type: github-dispatch, repository: acme/deploy, token: "env:T", event_type: deploy, api_url: "https://github.example.com/api/v3" }
+gitlab-trigger: { type: gitlab-trigger, repository: acme/platform/deploy, token: "env:T" }
+gitlab-trigger-own: { type: gitlab-trigger, repository: 42, token: "env:T", ref: v1, api_url: "https://gitlab.example.com/" }
 "#;
 
-fn relay(targets: &str) -> Relay {
+/// The value of every secret `env:W`: what Standard Webhooks takes.
+const WHSEC: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+pub fn relay(targets: &str) -> Relay {
     let mut targets = yaml::parse(targets).expect("YAML").value;
     if let Some(all) = targets.as_object_mut() {
         all.retain(|_, entry| entry.is_object());
@@ -45,17 +68,18 @@ fn relay(targets: &str) -> Relay {
     Relay::from_value(&file).unwrap_or_else(|why| panic!("{why}"))
 }
 
-/// Every secret of a target has this value.
-fn secrets(entry: &TargetEntry, value: &str) -> Resolved {
+/// Every secret of a target has this value; `env:W` has one of its own form.
+pub fn secrets(entry: &TargetEntry, value: &str) -> Resolved {
     let mut resolved = Resolved::default();
     for reference in entry.secrets() {
+        let value = if reference.to_string() == "env:W" { WHSEC } else { value };
         resolved.insert(reference.clone(), vec![Secret::new(value)]);
     }
     resolved
 }
 
 /// The delivery of a sample of GitHub's.
-fn delivery(sample: &str) -> Delivery {
+pub fn delivery(sample: &str) -> Delivery {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("events/github").join(sample);
     let sample = samples::read(&path).expect("sample");
     let relay = relay("{}");
@@ -88,7 +112,28 @@ fn delivery(sample: &str) -> Delivery {
     Delivery::new(event, &identity, &Name::parse("target").expect("name"), parsed.original, now)
 }
 
-fn render(entry: &TargetEntry, delivery: &Delivery) -> Outbound {
+/// A push of the image of `package-published.json` with other tags.
+pub fn image_push(tags: &[&str]) -> Delivery {
+    let mut delivery = delivery("package-published.json");
+    if let Detail::ImagePush(push) = &mut delivery.event.detail {
+        push.tag = tags.first().map(|tag| (*tag).to_owned());
+        push.tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+    }
+    delivery.original = None;
+    delivery
+}
+
+/// What golden files are kept over.
+fn deliveries() -> Vec<(&'static str, Delivery)> {
+    vec![
+        ("push", delivery("push.json")),
+        ("package-published", delivery("package-published.json")),
+        ("several-tags", image_push(&["1.2.3", "1.2", "latest"])),
+        ("by-digest", image_push(&[])),
+    ]
+}
+
+pub fn render(entry: &TargetEntry, delivery: &Delivery) -> Outbound {
     let requests = entry.target.render(delivery, &secrets(entry, TOKEN), NOW.parse().expect("time"));
     requests.expect("rendered").into_iter().next().expect("a request")
 }
@@ -110,10 +155,13 @@ fn what_every_target_is_sent_is_reviewed() {
         assert!(relay.targets.values().any(|entry| entry.of.name == of.name), "no golden file shows `{}`", of.name);
     }
     for (name, entry) in &relay.targets {
-        for sample in ["push.json", "package-published.json"] {
-            let request = render(entry, &delivery(sample));
-            let file = format!("tests/golden/{name}-{}.http", sample.trim_end_matches(".json"));
-            golden::check(&Path::new(env!("CARGO_MANIFEST_DIR")).join(file), &as_text(&request));
+        for (sample, delivery) in deliveries() {
+            let text = match entry.target.wants(&delivery.event) {
+                Ok(()) => as_text(&render(entry, &delivery)),
+                Err(why) => format!("not told: {why}\n"),
+            };
+            let file = format!("tests/golden/{name}-{sample}.http");
+            golden::check(&Path::new(env!("CARGO_MANIFEST_DIR")).join(file), &text);
         }
     }
 }

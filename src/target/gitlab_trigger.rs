@@ -1,0 +1,142 @@
+//! GitLab's pipeline triggers: starts a pipeline of a project.
+//!
+//! `POST /api/v4/projects/:id/trigger/pipeline` as a form with `token`, `ref` and `variables[NAME]`; the id is a number or
+//! the project's path, percent-encoded. Jobs find `$CI_PIPELINE_SOURCE == "trigger"` and our variables `SLUICE_KIND`,
+//! `SLUICE_ID`, `SLUICE_SOURCE`, `SLUICE_REPOSITORY`, `SLUICE_TAG`, `SLUICE_TAGS` (with commas), `SLUICE_DIGEST`,
+//! `SLUICE_EVENT`, `SLUICE_REF` and `SLUICE_COMMIT`, each where it is known. Success is 201. Source: docs.gitlab.com,
+//! "Pipeline trigger tokens API" and "Trigger pipelines with the API" (read 2026-11).
+//!
+//! Oddities: the token travels in the form, since a URL is what proxies log. What a user of the source may choose freely
+//! (messages, names) is no variable: GitLab's runner expands `$` in values. Jobs should quote what they use. A project
+//! may forbid pipeline variables, and new ones do until a maintainer sets a role that may use them; then GitLab refuses
+//! the request with "Insufficient permissions to set pipeline variables" (gitlab-org/gitlab issues 557381 and 502382).
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::poke::{current, held};
+use super::{Class, Outbound, RenderError, Response, Target, classify_by_status, excerpt};
+use crate::domain::delivery::Delivery;
+use crate::domain::event::{Detail, Event};
+use crate::domain::outcome::Outcome;
+use crate::domain::secret::{Resolved, SecretRef};
+use crate::relay::format::{At, BaseUrl, Problems, Read, parsed};
+
+/// A project: its number, or its path with all groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Project(String);
+
+impl Read for Project {
+    fn read(value: &Value, at: &At, problems: &mut Problems) -> Option<Self> {
+        if let Some(number) = value.as_u64() {
+            return Some(Self(number.to_string()));
+        }
+        parsed(value, at, problems, |text| {
+            let part =
+                |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+            let number = !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
+            match number || (text.contains('/') && text.split('/').all(part)) {
+                true => Ok(Self(text.into())),
+                false => Err("expected a project as group/name or its number".into()),
+            }
+        })
+    }
+
+    fn schema() -> Value {
+        json!({ "anyOf": [
+            { "type": "integer", "minimum": 0 },
+            { "type": "string", "pattern": "^([0-9]+|[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)+)$" },
+        ] })
+    }
+}
+
+crate::keys! {
+    /// A `gitlab-trigger` target.
+    pub struct GitlabTrigger {
+        /// The project, as group/name or its number.
+        repository: Project,
+        /// One of the project's pipeline trigger tokens.
+        token: SecretRef,
+        /// The branch or tag whose pipeline runs.
+        reference as "ref": String = "main".to_owned(),
+        /// Another GitLab than gitlab.com.
+        api_url: Option<BaseUrl>,
+    }
+}
+
+/// The variables that tell of `event`.
+fn variables(event: &Event) -> Vec<(&'static str, String)> {
+    let mut all = vec![
+        ("SLUICE_KIND", event.kind().to_owned()),
+        ("SLUICE_ID", event.id.clone()),
+        ("SLUICE_SOURCE", event.source.to_string()),
+    ];
+    let mut add = |name, value: Option<&str>| all.extend(value.map(|value| (name, value.to_owned())));
+    match &event.detail {
+        Detail::ImagePush(push) => {
+            add("SLUICE_REPOSITORY", Some(&push.repository));
+            add("SLUICE_TAG", push.tag.as_deref());
+            add("SLUICE_TAGS", (!push.tags.is_empty()).then(|| push.tags.join(",")).as_deref());
+            add("SLUICE_DIGEST", push.digest.as_deref());
+        }
+        Detail::Git(git) => {
+            add("SLUICE_REPOSITORY", git.repository.as_deref());
+            add("SLUICE_EVENT", Some(&git.event));
+            add("SLUICE_REF", git.reference.as_deref());
+            add("SLUICE_TAG", git.tag.as_deref());
+            add("SLUICE_COMMIT", git.commit.as_deref());
+        }
+    }
+    all
+}
+
+impl Target for GitlabTrigger {
+    fn class(&self) -> Class {
+        Class::Feed
+    }
+
+    fn needs_original(&self, _event: &Event) -> bool {
+        false
+    }
+
+    fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
+        let token = current(secrets, &self.token)?;
+        let token = token.expose_text().ok_or_else(|| {
+            RenderError::Unfit("the secret for `token` is no text, and a trigger token is one".into())
+        })?;
+        let path = format!("/api/v4/projects/{}/trigger/pipeline", self.repository.0.replace('/', "%2F"));
+        let url = self.api_url.as_ref().map_or_else(|| format!("https://gitlab.com{path}"), |base| base.join(&path));
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.append_pair("token", token).append_pair("ref", &self.reference);
+        for (name, value) in variables(&delivery.event) {
+            form.append_pair(&format!("variables[{name}]"), &value);
+        }
+        Ok(vec![Outbound::post(url, "application/x-www-form-urlencoded", form.finish())])
+    }
+
+    fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
+        let said = excerpt(response);
+        match response.status {
+            400 if said.contains("Insufficient permissions to set pipeline variables") => held(
+                "400: the project lets nobody set pipeline variables, which tell of the event; raise the minimum role to \
+                 use pipeline variables in its CI/CD settings",
+            ),
+            400 => Outcome::Rejected {
+                reason: format!(
+                    "400: GitLab starts no pipeline: {said}; is there such a `ref`, and does a job run for triggers?"
+                ),
+            },
+            401 | 403 => held(format!("{}: GitLab refuses the trigger token: {said}", response.status)),
+            404 => held("404: GitLab has no such project, or the token is not one of its pipeline trigger tokens"),
+            _ => classify_by_status(response, now),
+        }
+    }
+
+    fn doubts_secret(&self, response: &Response) -> bool {
+        matches!(response.status, 401 | 403 | 404)
+    }
+
+    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
+        crate::relay::format::Keys::secrets(self, seen);
+    }
+}
