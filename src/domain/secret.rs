@@ -76,6 +76,12 @@ pub enum SecretRef {
     Env(String),
     /// `file:path`, for local use.
     File(String),
+    /// A token that AWS signs for the role that we run as (STS `GetWebIdentityToken`). Kept nowhere, so it cannot be
+    /// written where a secret is asked for: only a target's type names it.
+    WebIdentity {
+        /// Whom it is for.
+        audience: String,
+    },
 }
 
 impl SecretRef {
@@ -140,6 +146,7 @@ impl fmt::Display for SecretRef {
             Self::SecretsManager { id, key: Some(key) } => write!(f, "secretsmanager:{id}#{key}"),
             Self::Env(name) => write!(f, "env:{name}"),
             Self::File(path) => write!(f, "file:{path}"),
+            Self::WebIdentity { audience } => write!(f, "STS web identity token for {audience}"),
         }
     }
 }
@@ -195,6 +202,14 @@ mod tests {
             "file:/run/secrets/token",
         ] {
             assert_eq!(SecretRef::parse(text).expect(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_web_identity_cannot_be_written_in_the_relay_file() {
+        for audience in ["notification-controller", "https://flux.example.com", "x"] {
+            let shown = SecretRef::WebIdentity { audience: audience.into() }.to_string();
+            assert!(SecretRef::parse(&shown).is_err(), "{shown}");
         }
     }
 

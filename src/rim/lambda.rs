@@ -44,9 +44,9 @@ struct House {
 }
 
 impl House {
-    async fn build() -> Result<Self, Failure> {
+    async fn build(secrets: fn(&aws::Sdk) -> Arc<dyn SecretBackend>) -> Result<Self, Failure> {
         let sdk = aws::from_environment();
-        let backend: Arc<dyn SecretBackend> = Arc::new(AllSecrets::new(Arc::new(sdk.secrets())));
+        let backend: Arc<dyn SecretBackend> = Arc::new(AllSecrets::new(secrets(&sdk)));
         let relay = Arc::new(config::from_environment(backend.as_ref()).await?);
         let secrets = Arc::new(SecretStore::new(backend, Arc::new(SystemClock), CACHE));
         Ok(Self { sdk, relay, secrets, meter: Arc::default() })
@@ -97,7 +97,7 @@ fn run(function: impl Future<Output = Result<(), Failure>>) -> std::process::Exi
 /// An intake function: `git-webhook`, `registry-push` or `alert-intake`.
 pub fn intake(function: Function) -> std::process::ExitCode {
     run(async move {
-        let house = House::build().await?;
+        let house = House::build(|sdk| Arc::new(sdk.secrets())).await?;
         let queue = house.sdk.queue(variable("SLUICE_QUEUE_URL")?, queue_limit()?);
         let own = house.relay.sources.values().filter(|entry| entry.of.function == function);
         house.fetch_ahead(own.flat_map(|entry| entry.secrets())).await;
@@ -170,7 +170,7 @@ fn response(answer: &Answer) -> ApiGatewayV2httpResponse {
 /// The function `deliver`.
 pub fn deliver() -> std::process::ExitCode {
     run(async {
-        let house = House::build().await?;
+        let house = House::build(|sdk| Arc::new(sdk.secrets_and_identity())).await?;
         let limit = queue_limit()?;
         let clock = Arc::new(SystemClock);
         let deliverer = Deliverer {

@@ -17,7 +17,7 @@ fn read(reference: &SecretRef) -> Result<Fetched, FetchError> {
             std::io::ErrorKind::PermissionDenied => FetchError::Denied(error.to_string()),
             _ => FetchError::Unavailable(error.to_string()),
         })?,
-        SecretRef::Ssm { .. } | SecretRef::SecretsManager { .. } => {
+        SecretRef::Ssm { .. } | SecretRef::SecretsManager { .. } | SecretRef::WebIdentity { .. } => {
             return Err(FetchError::Unusable("is kept in AWS".into()));
         }
     };
