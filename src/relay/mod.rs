@@ -186,6 +186,15 @@ impl Relay {
                 problems.warning(&root.child("targets").child(name), "no route leads to this target");
             }
         }
+        for (i, route) in routes.iter().flatten().enumerate() {
+            let targets = route.to.0.iter().filter_map(|name| targets.as_ref()?.0.get_key_value(name));
+            for (name, target) in targets {
+                if let Some(why) = in_vain(route, target) {
+                    let message = format!("nothing of what this route lets pass is of use to `{name}`: {why}");
+                    problems.warning(&root.child("routes").child(i).child("to"), message);
+                }
+            }
+        }
         if problems.has_errors() {
             return None;
         }
@@ -219,6 +228,12 @@ impl Relay {
             .filter_map(|name| self.targets.get_key_value(name))
             .collect()
     }
+}
+
+/// Why `target` has no use for any event that `route` lets pass, if that is so.
+fn in_vain(route: &Route, target: &TargetEntry) -> Option<String> {
+    let refusals: Option<Vec<_>> = route.when.kinds().map(|kind| target.target.refuses(kind)).collect();
+    refusals?.into_iter().next()
 }
 
 fn known<'a>(

@@ -138,6 +138,11 @@ pub trait Target: Debug + Send + Sync {
     /// What kind of service it is.
     fn class(&self) -> Class;
 
+    /// Why the target has no use for any event of this kind (`image_push`, `git` …), if it has none.
+    fn refuses(&self, _kind: &str) -> Option<String> {
+        None
+    }
+
     /// Whether the target has any use for `event`; the error completes «not told: …». Asked before anything is
     /// queued.
     fn wants(&self, _event: &Event) -> Result<(), String> {

@@ -12,5 +12,6 @@ mod readme;
 #[path = "../support/receiver.rs"]
 mod receiver;
 mod relay;
+mod rotation;
 mod sources;
 mod targets;
