@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    sluice::rim::lambda::intake(sluice::source::Function::GitWebhook)
+    sluice::rim::lambda::git_webhook()
 }

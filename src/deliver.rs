@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,12 +20,13 @@ use tokio::time::Instant;
 use crate::domain::delivery::{DeadLetter, Delivery};
 use crate::domain::name::Name;
 use crate::domain::outcome::{Blame, GivenUp, Outcome};
+use crate::domain::secret::SecretRef;
 use crate::domain::signature;
 use crate::port::{
     Clock, Connection, Key, Message, Meter, Of, Queue, Received, Record, SendError, Sender, State, Unavailable, Unit,
 };
 use crate::relay::{Relay, TargetEntry};
-use crate::secrets::SecretStore;
+use crate::secrets::{Found, SecretStore};
 use crate::target::{Class, RenderError, Response};
 
 /// The first wait after a failed attempt; it doubles with each further one.
@@ -42,7 +44,9 @@ const SUSPICIOUS_AFTER: u32 = 5;
 /// How long messages are held when our own state cannot be reached.
 const STATE_WAIT: Duration = Duration::from_secs(5);
 /// What is kept back of a function's time for what follows an attempt.
-const RESERVE: Duration = Duration::from_secs(2);
+const RESERVE: Duration = Duration::from_secs(6);
+/// What a second request of an attempt gets at least, however long the first one took.
+const LEAST: Duration = Duration::from_secs(2);
 /// For how long after a token was changed the one before it may still be the other side's.
 const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 /// One time-out per target is set aside in this time; if the next one times out, too, it is the target's.
@@ -68,6 +72,10 @@ pub struct Deliverer {
     pub meter: Arc<dyn Meter>,
     /// A random number from 0 to 1, for jitter.
     pub chance: fn() -> f64,
+    /// Held by all who work; alone by who tries a message that may end the process.
+    pub alone: tokio::sync::RwLock<()>,
+    /// Set when the process is about to end: nothing new is begun, and what was not begun goes back at once.
+    pub stopping: AtomicBool,
     /// Targets at which an attempt timed out and none has passed since.
     pub timed_out: Mutex<BTreeSet<Name>>,
 }
@@ -83,12 +91,29 @@ struct Attempts {
     alone: bool,
 }
 
+/// The time that work on a batch has.
+#[derive(Debug, Clone, Copy)]
+struct Deadline {
+    began: Instant,
+    ends: Instant,
+}
+
 /// What became of a message.
 enum Fate {
     /// It is off the queue.
     Gone,
     /// It waits, and its followers with it.
     Held(Duration),
+    /// It may be what ends the process, and is tried when nothing else is under way.
+    Suspicious,
+}
+
+/// How work on a group ended.
+enum End {
+    /// These stay on the queue.
+    Kept(Vec<Received>),
+    /// The first of these is suspicious.
+    Suspicious(VecDeque<Received>),
 }
 
 /// A message, read.
@@ -101,49 +126,95 @@ impl Deliverer {
     /// Works on messages that were handed out, until `deadline`. Returns those that stay on the queue; all others
     /// are deleted already.
     pub async fn work(&self, messages: Vec<Received>, deadline: Instant) -> Vec<Received> {
+        let deadline = Deadline { began: Instant::now(), ends: deadline };
         let mut groups: BTreeMap<String, VecDeque<Received>> = BTreeMap::new();
         for message in messages {
             groups.entry(message.group.clone()).or_default().push_back(message);
         }
-        // Whoever may end the process is tried when nothing else is under way.
-        let (suspicious, ordinary): (Vec<_>, Vec<_>) =
-            groups.into_values().partition(|group| group.iter().any(|message| message.receives > SUSPICIOUS_AFTER));
-        let mut kept: Vec<_> = join_all(ordinary.into_iter().map(|group| self.group(group, deadline)))
-            .await
-            .into_iter()
-            .flatten()
-            .collect();
-        for group in suspicious {
-            kept.extend(self.group(group, deadline).await);
+        let mut kept = Vec::new();
+        let mut postponed = Vec::new();
+        {
+            let _with_others = self.alone.read().await;
+            for end in join_all(groups.into_values().map(|group| self.group(group, deadline))).await {
+                match end {
+                    End::Kept(messages) => kept.extend(messages),
+                    End::Suspicious(group) => postponed.push(group),
+                }
+            }
+        }
+        for mut group in postponed {
+            loop {
+                let fate = {
+                    let _without_others = self.alone.write().await;
+                    self.first_of(&group, deadline, true).await
+                };
+                group = match self.settle(group, fate).await {
+                    Ok(group) => group,
+                    Err(messages) => {
+                        kept.extend(messages);
+                        break;
+                    }
+                };
+                let _with_others = self.alone.read().await;
+                match self.group(group, deadline).await {
+                    End::Kept(messages) => {
+                        kept.extend(messages);
+                        break;
+                    }
+                    End::Suspicious(rest) => group = rest,
+                }
+            }
         }
         kept
     }
 
-    /// Works on the messages of one group in their order. Returns those that stay on the queue.
-    async fn group(&self, mut group: VecDeque<Received>, deadline: Instant) -> Vec<Received> {
-        while let Some(message) = group.front() {
-            let fate = match AssertUnwindSafe(self.message(message, deadline)).catch_unwind().await {
-                Ok(fate) => fate,
-                Err(_) => self.panicked(message).await,
-            };
-            match fate {
-                Fate::Gone => {
-                    group.pop_front();
-                }
-                Fate::Held(wait) => {
-                    let kept: Vec<_> = group.into();
-                    if let Err(Unavailable { what, message }) = self.queue.hold(&kept, wait).await {
-                        // They come back by themselves when their visibility times out.
-                        tracing::warn!(error = %message, "the {what} could not hold messages");
-                    }
-                    return kept;
-                }
+    /// Works on the messages of one group in their order.
+    async fn group(&self, mut group: VecDeque<Received>, deadline: Deadline) -> End {
+        while !group.is_empty() {
+            let fate = self.first_of(&group, deadline, false).await;
+            if matches!(fate, Fate::Suspicious) {
+                return End::Suspicious(group);
             }
+            group = match self.settle(group, fate).await {
+                Ok(group) => group,
+                Err(messages) => return End::Kept(messages),
+            };
         }
-        Vec::new()
+        End::Kept(Vec::new())
     }
 
-    async fn message(&self, message: &Received, deadline: Instant) -> Fate {
+    async fn first_of(&self, group: &VecDeque<Received>, deadline: Deadline, alone: bool) -> Fate {
+        let Some(message) = group.front() else { return Fate::Held(Duration::ZERO) };
+        if self.stopping.load(Ordering::Relaxed) {
+            return Fate::Held(Duration::ZERO);
+        }
+        match AssertUnwindSafe(self.message(message, deadline, alone)).catch_unwind().await {
+            Ok(fate) => fate,
+            Err(_) => self.panicked(message).await,
+        }
+    }
+
+    /// What is left of the group after its first message met its fate; an error are messages that have to wait.
+    async fn settle(&self, mut group: VecDeque<Received>, fate: Fate) -> Result<VecDeque<Received>, Vec<Received>> {
+        let wait = match fate {
+            Fate::Gone => {
+                group.pop_front();
+                return Ok(group);
+            }
+            Fate::Held(wait) => wait,
+            Fate::Suspicious => Duration::ZERO,
+        };
+        let kept: Vec<_> = group.into();
+        if !kept.is_empty()
+            && let Err(Unavailable { what, message }) = self.queue.hold(&kept, wait).await
+        {
+            // They come back by themselves when their visibility times out.
+            tracing::warn!(error = %message, "the {what} could not hold messages");
+        }
+        Err(kept)
+    }
+
+    async fn message(&self, message: &Received, deadline: Deadline, alone: bool) -> Fate {
         let delivery = match Delivery::decode(&message.body) {
             Ok(delivery) => delivery,
             Err(error) => return self.bury_unreadable(message, error.to_string()).await,
@@ -166,32 +237,41 @@ impl Deliverer {
                 let count = work.delivery.attempts + attempts.count;
                 return self.bury(message, work.delivery, count, GivenUp::Crashed, reason).await;
             }
+            if !alone {
+                return Fate::Suspicious;
+            }
             if self.note(entry, &work.delivery, Attempts { alone: true, ..attempts }).await.is_err() {
                 return Fate::Held(STATE_WAIT);
             }
         }
-        let time = entry.keys.timeout.0;
-        if deadline.saturating_duration_since(Instant::now()) < time + RESERVE {
-            // Not enough time left for a whole attempt: the next invocation has it.
-            return Fate::Held(Duration::ZERO);
-        }
+        let Some(time) = self.time_for(entry, deadline) else { return Fate::Held(Duration::ZERO) };
         let started = Instant::now();
         let outcome = self.attempt(entry, &work.delivery, time).await;
         self.judge(message, entry, work, outcome, started.elapsed()).await
     }
 
+    /// How long an attempt may take. `None` if that is not enough for a whole one and the next invocation has more;
+    /// what an invocation begins with gets all there is.
+    fn time_for(&self, entry: &TargetEntry, deadline: Deadline) -> Option<Duration> {
+        let wanted = entry.keys.timeout.0;
+        let left = deadline.ends.saturating_duration_since(Instant::now()).saturating_sub(RESERVE);
+        let begins = deadline.began.elapsed() < RESERVE;
+        (left >= wanted || (begins && !left.is_zero())).then(|| wanted.min(left))
+    }
+
     /// One attempt: render, send, classify; twice where the secret turns out to have changed.
     async fn attempt(&self, entry: &TargetEntry, delivery: &Delivery, time: Duration) -> Result<Outcome, SendError> {
-        let connection = Connection { egress: self.relay.egress.clone(), plaintext: entry.keys.plaintext };
+        let started = Instant::now();
         for reread in [false, true] {
             let found = self.secrets.find(entry.secrets(), Some(GRACE)).await;
+            let connection = match self.connection(entry, &found) {
+                Ok(connection) => connection,
+                Err(reason) => return Ok(Outcome::Retry { blame: Blame::Target, reason }),
+            };
             let requests = match entry.target.render(delivery, &found.resolved, self.clock.now()) {
                 Ok(requests) => requests,
                 Err(RenderError::NoSecret(reference)) => {
-                    let why = found.missing.iter().find(|(missing, _)| *missing == reference);
-                    let why = why.map_or_else(|| "it is empty".to_owned(), |(_, error)| error.to_string());
-                    let reason = format!("the secret {reference} cannot be had: {why}");
-                    return Ok(Outcome::Retry { blame: Blame::Target, reason });
+                    return Ok(Outcome::Retry { blame: Blame::Target, reason: without(&reference, &found) });
                 }
                 Err(RenderError::Unfit(reason)) => return Ok(Outcome::Rejected { reason }),
             };
@@ -199,7 +279,9 @@ impl Deliverer {
             // something that looked at the event, which the first did not.
             let mut judged: Option<(Response, Outcome)> = None;
             for request in requests {
-                let response = self.sender.send(request, &connection, time).await?;
+                // All requests of an attempt share its time.
+                let left = time.saturating_sub(started.elapsed()).max(LEAST);
+                let response = self.sender.send(request, &connection, left).await?;
                 let outcome = entry.target.classify(&response, self.clock.now());
                 let passed = matches!(outcome, Outcome::Delivered | Outcome::Accepted);
                 let next = !passed && entry.target.tries_next(&response);
@@ -221,6 +303,22 @@ impl Deliverer {
             }
         }
         Ok(Outcome::Retry { blame: Blame::Target, reason: "the secret changed while it was used".into() })
+    }
+
+    fn connection(&self, entry: &TargetEntry, found: &Found) -> Result<Connection, String> {
+        let secret = |reference: &Option<SecretRef>| match reference {
+            None => Ok(None),
+            Some(reference) => {
+                found.resolved.current(reference).cloned().map(Some).ok_or_else(|| without(reference, found))
+            }
+        };
+        Ok(Connection {
+            egress: self.relay.egress.clone(),
+            plaintext: entry.keys.plaintext,
+            ca: secret(&entry.keys.ca)?,
+            client_certificate: secret(&entry.keys.client_certificate)?,
+            proxy: secret(&entry.keys.proxy)?,
+        })
     }
 
     async fn judge(
@@ -458,6 +556,13 @@ fn probe_key(target: &Name) -> Key {
 
 fn later(at: Timestamp, wait: Duration) -> Timestamp {
     at.checked_add(wait).unwrap_or(Timestamp::MAX)
+}
+
+/// Why a delivery waits for a secret.
+fn without(reference: &SecretRef, found: &Found) -> String {
+    let why = found.missing.iter().find(|(missing, _)| missing == reference);
+    let why = why.map_or_else(|| "it is empty".to_owned(), |(_, error)| error.to_string());
+    format!("the secret {reference} cannot be had: {why}")
 }
 
 /// A length of time in a reason.

@@ -1,5 +1,6 @@
 //! Intake: authenticate, parse, route, enqueue, and tell the sender what became of it.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::port::{Clock, Message, Meter, Of, Queue, Unavailable, Unit};
 use crate::relay::{Relay, SourceEntry};
 use crate::secrets::SecretStore;
 use crate::source::auth::{AuthError, Authentic};
-use crate::source::{Function, ParseError, Parsed, Request, Via};
+use crate::source::{Function, Invocation, ParseError, Parsed, Request, Via};
 
 /// The largest body that is taken, in bytes: what a Flux Receiver takes.
 pub const MAX_BODY: usize = 3 * 1024 * 1024;
@@ -43,6 +44,22 @@ pub struct Incoming {
     /// The address that the front door saw.
     pub address: Option<IpAddr>,
 }
+
+/// An event without HTTP as it comes in: the function was invoked with it (EventBridge, SNS).
+#[derive(Debug)]
+pub struct Invoked {
+    /// Names this invocation in logs and answers; stands for the event where it has nothing better.
+    pub request_id: String,
+    /// What tells the source that the event belongs to.
+    pub invocation: Invocation,
+    /// The event's JSON.
+    pub body: Bytes,
+}
+
+/// The invocation has to fail: the event is not taken. Says what HTTP would have been told.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotTaken(String);
 
 /// The answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,6 +138,9 @@ pub struct Intake {
     pub secrets: Arc<SecretStore>,
     /// The delivery queue.
     pub queue: Arc<dyn Queue>,
+    /// The queues of agents: who is in a network of its own. A target whose agent has none here is told from the
+    /// delivery queue.
+    pub agents: BTreeMap<Name, Arc<dyn Queue>>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Where counts go.
@@ -147,6 +167,54 @@ impl Intake {
         let Incoming { request_id, method, headers, body, address, .. } = incoming;
         let request = Request { via: Via::Http, source: name.clone(), token, method, headers, body, address };
         let answer = self.relay_request(name, entry, &request, &request_id).await;
+        self.report(name, &answer, &request_id);
+        answer
+    }
+
+    /// Takes an event without HTTP. It belongs to one source: the first by name that claims it. With `Ok`, all that
+    /// is to be relayed of it is in the queue, or there is nothing to do; an event that no source claims is of no
+    /// use to anybody, and trying it again would not change that.
+    ///
+    /// # Errors
+    /// Where HTTP would not say 2xx, so that whoever invoked the function tries again or keeps the event.
+    pub async fn take(&self, invoked: Invoked) -> Result<Answer, NotTaken> {
+        let Invoked { request_id, invocation, body } = invoked;
+        let found = self.relay.sources.iter().filter(|(_, entry)| self.is_ours(entry)).find(|(_, entry)| {
+            let claim = entry.claim();
+            claim.is_some_and(|claim| claim.covers(&invocation))
+        });
+        let Some((name, entry)) = found else {
+            let Invocation { source, detail_type, account, region, topic } = invocation;
+            tracing::warn!(
+                request = %request_id,
+                from = source,
+                detail_type,
+                account,
+                region,
+                topic,
+                "no source claims this event; it is dropped"
+            );
+            let event = detail_type.map_or(source.clone(), |detail_type| format!("{source} {detail_type}"));
+            let ignored = "no source of this function claims this event";
+            return Ok(Answer::plain(200, json!({ "id": request_id, "event": event, "ignored": ignored })));
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let (via, method) = (Via::Invocation, Method::POST);
+        let request = Request { via, source: name.clone(), token: None, method, headers, body, address: None };
+        let answer = self.relay_request(name, entry, &request, &request_id).await;
+        self.report(name, &answer, &request_id);
+        match answer.status {
+            200..=299 => Ok(answer),
+            status => {
+                let detail = answer.body.get("detail").and_then(Value::as_str).unwrap_or_default();
+                Err(NotTaken(format!("source `{name}`: {status}: {detail}")))
+            }
+        }
+    }
+
+    /// Counts a request, and logs what became of it.
+    fn report(&self, name: &Name, answer: &Answer, request_id: &str) {
         self.meter.record("Requests", Of::Source(name.as_str()), 1.0, Unit::Count);
         let class = match answer.status {
             200..=299 => None,
@@ -169,7 +237,10 @@ impl Intake {
             detail,
             "request"
         );
-        answer
+    }
+
+    fn is_ours(&self, entry: &SourceEntry) -> bool {
+        self.function.is_none_or(|function| entry.function() == function)
     }
 
     /// The source and the URL token in a path, if the source is one of this function's.
@@ -179,7 +250,7 @@ impl Intake {
             None => (&path[1..], None),
         };
         let entry = self.relay.sources.get(name)?;
-        self.function.is_none_or(|function| entry.of.function == function).then_some((name, token))
+        self.is_ours(entry).then_some((name, token))
     }
 
     async fn relay_request(&self, name: &Name, entry: &SourceEntry, request: &Request, request_id: &str) -> Answer {
@@ -214,16 +285,18 @@ impl Intake {
             true => Answer::not_found(),
             false => Answer::problem(401, "Unauthorized", error.to_string()),
         };
-        if let Some(networks) = &entry.keys.allow_cidrs {
+        if let (Via::Http, Some(networks)) = (request.via, &entry.keys.allow_cidrs) {
             let allowed = |address: IpAddr| networks.0.iter().any(|network| network.0.contains(&address));
             if !request.address.is_some_and(allowed) {
                 return Err(Answer::problem(401, "Unauthorized", "requests from this address are not accepted"));
             }
         }
         let check = |secrets: &Resolved| entry.authenticate(request, secrets, self.clock.now());
-        // What is not even of the right form costs no look-up.
-        if let Err(error @ AuthError::Missing(_)) = check(&Resolved::default()) {
-            return Err(refused(error));
+        // What is not even of the right form costs no look-up, and neither does what needs no secret (IAM).
+        match check(&Resolved::default()) {
+            Ok(authentic) => return Ok(authentic),
+            Err(error @ AuthError::Missing(_)) => return Err(refused(error)),
+            Err(AuthError::Mismatch(_)) => {}
         }
         let grace = Some(entry.keys.grace.0);
         for refreshed in [false, true] {
@@ -247,6 +320,10 @@ impl Intake {
         Err(Answer::problem(401, "Unauthorized", "authentication failed"))
     }
 
+    fn queue_of(&self, agent: Option<&Name>) -> &Arc<dyn Queue> {
+        agent.and_then(|agent| self.agents.get(agent)).unwrap_or(&self.queue)
+    }
+
     async fn enqueue(&self, name: &Name, entry: &SourceEntry, parsed: Parsed, request_id: &str) -> Answer {
         if let Some(reply) = parsed.reply {
             return Answer::plain(200, reply);
@@ -254,9 +331,8 @@ impl Intake {
         let now = self.clock.now();
         let expose = entry.keys.expose_targets;
         let mut left_out: Vec<String> = parsed.ignored.into_iter().collect();
-        let mut messages = Vec::new();
+        let mut queues: BTreeMap<Option<&Name>, Vec<Message>> = BTreeMap::new();
         let mut deliveries = Vec::new();
-        let limit = self.queue.limit().saturating_sub(HEADROOM);
         for found in parsed.events {
             let identity = found.identity.unwrap_or_else(|| request_id.to_owned());
             let event = Event {
@@ -272,12 +348,14 @@ impl Intake {
                 left_out.push("no route takes this event".into());
             }
             for (target, of) in targets {
-                if let Err(why) = of.target.wants(&event) {
+                if let Err(why) = of.target.wants(&event, parsed.original.as_ref()) {
                     left_out.push(if expose { format!("{target}: {why}") } else { why });
                     continue;
                 }
                 let original = of.target.needs_original(&event).then(|| parsed.original.clone()).flatten();
                 let delivery = Delivery::new(event.clone(), &identity, target, original, now);
+                let agent = of.keys.agent.as_ref().filter(|agent| self.agents.contains_key(*agent));
+                let limit = self.queue_of(agent).limit().saturating_sub(HEADROOM);
                 let body = match delivery.encode(limit) {
                     Ok(body) => body,
                     Err(TooLarge { bytes, limit }) => {
@@ -286,7 +364,7 @@ impl Intake {
                         ));
                     }
                 };
-                messages.push(Message {
+                queues.entry(agent).or_default().push(Message {
                     group: target.to_string(),
                     deduplication_id: delivery.deduplication_id(),
                     body,
@@ -294,11 +372,11 @@ impl Intake {
                 deliveries.push((delivery.id, target.clone()));
             }
         }
-        if !messages.is_empty()
-            && let Err(Unavailable { what, message }) = self.queue.send(&messages).await
-        {
-            tracing::error!(request = %request_id, source = %name, error = %message, "the {what} cannot be reached");
-            return Answer::unavailable("the queue cannot be reached; please send again");
+        for (agent, messages) in &queues {
+            if let Err(Unavailable { what, message }) = self.queue_of(*agent).send(messages).await {
+                tracing::error!(request = %request_id, source = %name, error = %message, "the {what} cannot be reached");
+                return Answer::unavailable("the queue cannot be reached; please send again");
+            }
         }
         self.meter.record("DeliveriesQueued", Of::Source(name.as_str()), count(deliveries.len()), Unit::Count);
         left_out.dedup();

@@ -151,12 +151,18 @@ pub trait SecretBackend: Send + Sync {
 }
 
 /// How a target is connected to.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default)]
 pub struct Connection {
     /// What may be connected to.
     pub egress: egress::Rules,
     /// Whether plain http may go to public addresses.
     pub plaintext: bool,
+    /// Certificates (PEM) of the authorities that are trusted, instead of the machine's own.
+    pub ca: Option<Secret>,
+    /// What we show who we are by: certificates and their private key (PEM), in any order.
+    pub client_certificate: Option<Secret>,
+    /// URL of the HTTP proxy that is gone through, with credentials if it wants any.
+    pub proxy: Option<Secret>,
 }
 
 /// Why no answer came.
@@ -165,6 +171,9 @@ pub enum SendError {
     /// The egress rules forbid it; begins with `egress`.
     #[error("{0}")]
     Egress(String),
+    /// What the target is configured with cannot be used: a certificate that is none, a proxy that is no URL.
+    #[error("{0}")]
+    Unusable(String),
     /// Nothing reached the other side: name, connection or TLS.
     #[error("no connection: {0}")]
     Connect(String),

@@ -42,6 +42,7 @@ fn binary(name: &str) -> PathBuf {
         Some(folder) => PathBuf::from(folder).join(name),
         None => match name {
             "git-webhook" => env!("CARGO_BIN_EXE_git-webhook").into(),
+            "registry-push" => env!("CARGO_BIN_EXE_registry-push").into(),
             "deliver" => env!("CARGO_BIN_EXE_deliver").into(),
             other => panic!("no binary {other}"),
         },
@@ -121,14 +122,21 @@ impl Cloud {
 
     fn relay_file(&self) -> Value {
         json!({
-            "sources": { "github": { "type": "github", "secret": format!("ssm:/{}/github", self.prefix) } },
+            "sources": {
+                "github": { "type": "github", "secret": format!("ssm:/{}/github", self.prefix) },
+                "hub": { "type": "dockerhub", "secret": format!("ssm:/{}/github", self.prefix) },
+                "ecr": { "type": "ecr", "regions": [REGION] },
+            },
             "targets": { "prod": {
                 "type": "flux",
                 "url": self.receivers.url(),
                 "receiver": { "type": "github", "name": "apps", "namespace": "flux-system" },
                 "token": format!("secretsmanager:{}/cluster#receiver.token", self.prefix),
             } },
-            "routes": [{ "from": "github", "when": { "event": "push", "ref": "refs/heads/main" }, "to": ["prod"] }],
+            "routes": [
+                { "from": "github", "when": { "event": "push", "ref": "refs/heads/main" }, "to": ["prod"] },
+                { "from": ["hub", "ecr"], "when": { "tag": "semver:>=1.0.0" }, "to": ["prod"] },
+            ],
             "egress": { "allow": ["127.0.0.0/8"] },
         })
     }
@@ -252,6 +260,50 @@ async fn a_github_push_comes_out_at_a_flux_receiver_with_the_path_headers_and_si
             assert!(!output.contains(secret), "{secret} in the log: {output}");
         }
     }
+}
+
+#[tokio::test]
+async fn registry_pushes_come_in_by_url_token_and_by_eventbridge_and_out_at_the_same_receiver() {
+    let cloud = Cloud::deploy().await;
+    let (intake, deliver) = (cloud.function("registry-push").await, cloud.function("deliver").await);
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).expect("any length");
+    mac.update(b"sluice:hub");
+    let token = data_encoding::HEXLOWER.encode(&mac.finalize().into_bytes());
+    let push = json!({
+        "push_data": { "tag": "1.2.3", "pushed_at": 1_787_220_131, "pusher": "acme" },
+        "repository": { "repo_name": "acme/app", "namespace": "acme", "name": "app" },
+    });
+    let body = push.to_string();
+    let hub = |path: String| HttpEvent::post(&path).header("Content-Type", "application/json").body(body.clone());
+    delivery_of(&intake.http(hub(format!("/hub/{token}"))).await.expect("answer"));
+    assert_eq!(intake.http(hub("/hub/wrong".into())).await.expect("answer").status, 404);
+    assert_eq!(intake.http(hub("/github".into())).await.expect("answer").status, 404, "another function's");
+
+    let image = |region: &str, tag: &str| {
+        json!({
+            "version": "0", "id": format!("e-{tag}"), "detail-type": "ECR Image Action", "source": "aws.ecr",
+            "account": "123456789012", "time": "2026-08-20T10:00:00Z", "region": region, "resources": [],
+            "detail": {
+                "action-type": "PUSH", "result": "SUCCESS", "repository-name": "acme/app", "image-tag": tag,
+                "image-digest": format!("sha256:{}", "a".repeat(64)),
+            },
+        })
+    };
+    intake.invoke(image(REGION, "2.0.0")).await.expect("taken");
+    intake.invoke(image("us-east-1", "3.0.0")).await.expect("nobody's, and no failure");
+    assert!(cloud.trigger(&deliver).await.is_empty());
+    let told: Vec<_> = cloud.receivers.accepted().iter().map(|one| one.json()).collect();
+    let told: Vec<_> = told.iter().map(|event| (event["repository"].as_str(), event["tag"].as_str())).collect();
+    let ecr = format!("123456789012.dkr.ecr.{REGION}.amazonaws.com/acme/app");
+    assert_eq!(told, [(Some("docker.io/acme/app"), Some("1.2.3")), (Some(ecr.as_str()), Some("2.0.0"))]);
+
+    // Where HTTP would say 503, the invocation fails, so that EventBridge tries again.
+    let settings = Function::builder(binary("registry-push")).name("registry-push").timeout(Duration::from_secs(60));
+    let nowhere = format!("{}/123456789012/nowhere.fifo", moto_url());
+    let cut_off = settings.envs(cloud.environment()).env("SLUICE_QUEUE_URL", nowhere).start().await;
+    let cut_off = cut_off.unwrap_or_else(|error| panic!("{error}"));
+    assert!(cut_off.invoke(image(REGION, "4.0.0")).await.is_err());
+    assert!(!intake.output().await.contains(&token), "a URL token is in the log");
 }
 
 #[tokio::test]

@@ -56,7 +56,7 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
                 (Some(value), _) if value.is_empty() => {
                     Some((Level::Error, format!("the secret {reference} is empty, which refuses everybody")))
                 }
-                (Some(value), _) if value.ends_in_white_space() => Some((
+                (Some(value), _) if reference.is_secret() && value.ends_in_white_space() => Some((
                     Level::Warning,
                     format!(
                         "the secret {reference} ends in white space (a newline of echo?). It is used byte for byte: \

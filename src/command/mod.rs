@@ -2,6 +2,7 @@
 //!
 //! Exit status: 0 fine, 1 found problems, 2 wrong usage.
 
+mod agent;
 mod check;
 mod inspect;
 mod path;
@@ -20,6 +21,7 @@ use crate::port::SecretBackend;
 use crate::relay::Relay;
 use crate::rim::clock::SystemClock;
 use crate::rim::config::{self, ConfigError};
+use crate::rim::key_sets::KeySets;
 use crate::rim::local::secrets::AllSecrets;
 use crate::rim::{aws, logging};
 use crate::secrets::{CACHE, SecretStore};
@@ -49,6 +51,8 @@ struct Common {
 enum Action {
     /// Run the whole relay as one process; without a relay file, run an example.
     Serve(serve::Options),
+    /// Deliver inside a network that nothing outside can reach.
+    Agent(agent::Options),
     /// Validate a relay file, with every problem at once.
     Check(check::Options),
     /// Print each source's webhook URL, URL token included.
@@ -96,6 +100,7 @@ pub fn main() -> ExitCode {
     let done = runtime.block_on(async {
         match action {
             Action::Serve(options) => serve::run(&common, options).await,
+            Action::Agent(options) => agent::run(&common, options).await,
             Action::Check(options) => check::run(&common, options).await,
             Action::Url(options) => url::run(&common, options).await,
             Action::Path(options) => path::run(&common, options).await,
@@ -115,7 +120,7 @@ pub fn main() -> ExitCode {
 impl Common {
     /// All forms of secret; AWS by the default chain of credentials, asked for only when needed.
     fn backend(&self) -> Arc<dyn SecretBackend> {
-        Arc::new(AllSecrets::new(Arc::new(aws::LazySecrets::default())))
+        Arc::new(AllSecrets::new(Arc::new(aws::LazySecrets::default())).with_key_sets(KeySets::new()))
     }
 
     /// The form of `SLUICE_CONFIG` that `--config` means.

@@ -78,9 +78,9 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
     };
     // The address is the user's own choice.
     let everywhere = ["0.0.0.0/0", "::/0"].into_iter().filter_map(|network| network.parse().ok()).collect();
-    let connection = Connection { egress: egress::Rules { allow: everywhere }, plaintext: true };
+    let connection =
+        Connection { egress: egress::Rules { allow: everywhere }, plaintext: true, ..Connection::default() };
     let response = HttpSender::new()
-        .context("TLS")?
         .send(outbound, &connection, Duration::from_secs(30))
         .await
         .with_context(|| format!("nothing was sent to {}; is `sluice serve` running there?", options.url))?;

@@ -1,20 +1,18 @@
 //! `sluice serve`: the relay as one process, with an embedded durable queue.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
 use http::Method;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::sync::watch;
 
 use super::inspect::Inspector;
 use super::{Common, Trouble, default_data};
@@ -26,6 +24,7 @@ use crate::relay::Relay;
 use crate::rim::chance;
 use crate::rim::clock::SystemClock;
 use crate::rim::config;
+use crate::rim::consumer::Consumer;
 use crate::rim::local::receiver::ExampleReceiver;
 use crate::rim::local::server;
 use crate::rim::local::store::Store;
@@ -35,14 +34,6 @@ use crate::secrets::{CACHE, SecretStore};
 
 /// The largest message that the embedded queue takes, in bytes: as SQS.
 const QUEUE_LIMIT: usize = 1024 * 1024;
-/// Messages of one target that are taken off the queue at once.
-const BATCH: usize = 10;
-/// Batches that are worked on at once.
-const MOST_BATCHES: usize = 64;
-/// How long a batch may take.
-const BATCH_TIME: Duration = Duration::from_secs(240);
-/// How long the consumer waits for a message before it looks around.
-const POLL: Duration = Duration::from_secs(20);
 
 /// Where to listen and where to keep things.
 #[derive(Debug, clap::Args)]
@@ -86,6 +77,7 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
         relay: relay.clone(),
         secrets: secrets.clone(),
         queue: queue.clone(),
+        agents: BTreeMap::new(),
         clock: clock.clone(),
         meter: Arc::new(NoMetrics),
         function: None,
@@ -96,11 +88,13 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
         queue: queue.clone(),
         dead_letters: Arc::new(dead_letters),
         state: Arc::new(store.state()),
-        sender: Arc::new(HttpSender::new().context("TLS")?),
+        sender: Arc::new(HttpSender::new()),
         clock,
         meter: Arc::new(NoMetrics),
         chance: chance::number,
+        alone: Default::default(),
         timed_out: Default::default(),
+        stopping: Default::default(),
     });
     println!(
         "sluice serves on http://{address} (open it to see what goes on), and keeps its queue in {}",
@@ -115,7 +109,8 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
         move |request, peer| request_to(intake.clone(), inspector.clone(), request, peer),
         stopping.clone(),
     ));
-    let consumer = tokio::spawn(consume(queue, deliverer, stopping));
+    let (heard, _) = watch::channel(None);
+    let consumer = tokio::spawn(Consumer { queue, deliverer, may_give_up: true, heard }.run(stopping));
     interrupted().await.context("signals")?;
     tracing::info!("stopping: no new requests, what is under way ends");
     let _ = stop.send(true);
@@ -125,7 +120,7 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
 }
 
 /// Returns when the process is asked to stop.
-async fn interrupted() -> std::io::Result<()> {
+pub(super) async fn interrupted() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
@@ -157,39 +152,6 @@ async fn request_to(
     let answer = intake.answer(incoming).await;
     inspector.saw(&answer, intake.clock.now());
     server::answer(&answer)
-}
-
-/// Takes messages off the queue until it is told to stop, and then lets what is under way end.
-async fn consume(queue: Arc<dyn Queue>, deliverer: Arc<Deliverer>, mut stop: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(MOST_BATCHES));
-    let mut batches = JoinSet::new();
-    loop {
-        while batches.try_join_next().is_some() {}
-        let place = tokio::select! {
-            place = places.clone().acquire_owned() => place,
-            () = server::stopped(&mut stop) => break,
-        };
-        let Ok(place) = place else { break };
-        let received = tokio::select! {
-            received = queue.receive(BATCH, POLL) => received,
-            () = server::stopped(&mut stop) => break,
-        };
-        match received {
-            Ok(messages) if messages.is_empty() => {}
-            Ok(messages) => {
-                let deliverer = deliverer.clone();
-                batches.spawn(async move {
-                    deliverer.work(messages, Instant::now() + BATCH_TIME).await;
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                tracing::error!(%error, "no messages can be had");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-        }
-    }
-    while batches.join_next().await.is_some() {}
 }
 
 /// The example: a relay file with throw-away secrets, and a receiver that checks what it gets.

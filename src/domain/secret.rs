@@ -76,6 +76,9 @@ pub enum SecretRef {
     Env(String),
     /// `file:path`, for local use.
     File(String),
+    /// The public keys at a URL (JWKS), by which signed tokens are checked. No secret at all, but fetched, cached and
+    /// guarded against floods as secrets are; so it cannot be written where a secret is asked for.
+    KeySet(String),
     /// A token that AWS signs for the role that we run as (STS `GetWebIdentityToken`). Kept nowhere, so it cannot be
     /// written where a secret is asked for: only a target's type names it.
     WebIdentity {
@@ -131,6 +134,11 @@ impl SecretRef {
         }
     }
 
+    /// Whether the value is one: key sets are public.
+    pub fn is_secret(&self) -> bool {
+        !matches!(self, Self::KeySet(_))
+    }
+
     /// Whether the value can only be found on this machine.
     pub fn is_local(&self) -> bool {
         matches!(self, Self::Env(_) | Self::File(_))
@@ -146,6 +154,7 @@ impl fmt::Display for SecretRef {
             Self::SecretsManager { id, key: Some(key) } => write!(f, "secretsmanager:{id}#{key}"),
             Self::Env(name) => write!(f, "env:{name}"),
             Self::File(path) => write!(f, "file:{path}"),
+            Self::KeySet(url) => write!(f, "the key set at {url}"),
             Self::WebIdentity { audience } => write!(f, "STS web identity token for {audience}"),
         }
     }
@@ -215,7 +224,15 @@ mod tests {
 
     #[test]
     fn what_is_no_reference_is_refused_without_repeating_it() {
-        for text in ["hunter2", "ssm:hunter2", "ssm:/hunter2:0", "secretsmanager:#hunter2", "env:", "vault:hunter2"] {
+        for text in [
+            "the key set at https://hunter2",
+            "hunter2",
+            "ssm:hunter2",
+            "ssm:/hunter2:0",
+            "secretsmanager:#hunter2",
+            "env:",
+            "vault:hunter2",
+        ] {
             let why = SecretRef::parse(text).expect_err(text);
             assert!(!why.contains("hunter2"), "{why}");
         }

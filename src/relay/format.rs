@@ -244,29 +244,36 @@ pub fn object_schema(keys: &[KeyDescription]) -> Value {
 /// Declares an object of the relay file: the struct, how it is read and its schema.
 ///
 /// A field is `key: Type` (required unless the type is an `Option`), `key: Type = default`, or
-/// `field as "key": Type` where the key is no Rust name.
+/// `field as "key": Type` where the key is no Rust name. Before those may come `..field: Type`: the keys of another
+/// such object, which stand among this one's.
 #[macro_export]
 macro_rules! keys {
     (
         $(#[$meta:meta])*
         $visibility:vis struct $name:ident {
+            $( .. $shared:ident : $shared_type:ty , )*
             $( $(#[doc = $doc:literal])* $field:ident $(as $key:literal)? : $type:ty $(= $default:expr)? ),* $(,)?
         }
     ) => {
         $(#[$meta])*
         #[derive(Debug, Clone)]
-        $visibility struct $name { $( $(#[doc = $doc])* pub $field: $type ),* }
+        $visibility struct $name {
+            $( #[doc = "Keys that other types have, too."] pub $shared: $shared_type, )*
+            $( $(#[doc = $doc])* pub $field: $type ),*
+        }
 
         impl $crate::relay::format::Keys for $name {
             #[allow(unused_variables)]
             fn take(fields: &mut $crate::relay::format::Fields<'_, '_>) -> Option<Self> {
+                $( let $shared = <$shared_type as $crate::relay::format::Keys>::take(fields); )*
                 $( let $field = fields.take::<$type>(
                     $crate::keys!(@key $field $($key)?), $crate::keys!(@default $($default)?)); )*
-                Some(Self { $( $field: $field? ),* })
+                Some(Self { $( $shared: $shared?, )* $( $field: $field? ),* })
             }
 
             #[allow(unused_variables)]
             fn describe(keys: &mut Vec<$crate::relay::format::KeyDescription>) {
+                $( <$shared_type as $crate::relay::format::Keys>::describe(keys); )*
                 $( keys.push($crate::relay::format::KeyDescription {
                     name: $crate::keys!(@key $field $($key)?),
                     doc: [$($doc),*].map(str::trim).join(" "),
@@ -278,6 +285,7 @@ macro_rules! keys {
 
             #[allow(unused_variables)]
             fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a $crate::domain::secret::SecretRef)) {
+                $( $crate::relay::format::Keys::secrets(&self.$shared, seen); )*
                 $( $crate::relay::format::Read::secrets(&self.$field, seen); )*
             }
         }
@@ -598,6 +606,23 @@ impl Read for Network {
     }
 }
 
+/// The name of an HTTP header, spelled as the user spells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeaderName(pub String);
+
+impl Read for HeaderName {
+    fn read(value: &Value, at: &At, problems: &mut Problems) -> Option<Self> {
+        parsed(value, at, problems, |text| match http::HeaderName::try_from(text) {
+            Ok(_) => Ok(Self(text.into())),
+            Err(_) => Err("expected the name of a header, such as X-Token".into()),
+        })
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "string", "pattern": "^[-!#$%&'*+.^_`|~0-9A-Za-z]+$" })
+    }
+}
+
 /// An absolute `http` or `https` URL without user information, query or fragment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseUrl(pub url::Url);
@@ -672,6 +697,30 @@ mod tests {
             /// The third.
             three: Option<Span>,
         }
+    }
+
+    keys! {
+        /// The same keys and one more.
+        struct Larger {
+            ..sample: Sample,
+            /// The fourth.
+            four: Option<HeaderName>,
+        }
+    }
+
+    #[test]
+    fn keys_that_types_share_stand_among_their_own() {
+        let larger = |value: Value| {
+            let mut problems = Problems::default();
+            (Larger::read(&value, &At::root(), &mut problems), problems.0.len())
+        };
+        let (read, _) = larger(json!({ "one": "a", "four": "X-Token" }));
+        let read = read.expect("valid");
+        assert_eq!((read.sample.one.as_str(), read.four), ("a", Some(HeaderName("X-Token".into()))));
+        assert_eq!(larger(json!({ "four": "X Token" })).1, 2);
+        let mut keys = Vec::new();
+        Larger::describe(&mut keys);
+        assert_eq!(keys.iter().map(|key| key.name).collect::<Vec<_>>(), ["one", "two", "three", "four"]);
     }
 
     fn read(value: Value) -> (Option<Sample>, Vec<String>) {

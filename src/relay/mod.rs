@@ -15,7 +15,7 @@ use crate::domain::name::Name;
 use crate::domain::secret::{Resolved, SecretRef};
 use crate::keys;
 use crate::source::auth::{self, AuthError, Authentic};
-use crate::source::{self, Request, Source};
+use crate::source::{self, Claim, Function, Request, Source};
 use crate::target::{self, Target};
 use format::{At, Fields, Keys, Network, OneOrMany, Problem, Problems, Read, Span, kind_of, suggestion};
 
@@ -76,6 +76,16 @@ impl SourceEntry {
         }
     }
 
+    /// The function that takes its requests.
+    pub fn function(&self) -> Function {
+        self.source.function().unwrap_or(self.of.function)
+    }
+
+    /// The events without HTTP that are for this source. One with a URL token takes nothing that has none.
+    pub fn claim(&self) -> Option<Claim<'_>> {
+        if self.url_secret().is_some() { None } else { self.source.claim() }
+    }
+
     /// Checks that the request comes from somebody who knows the secret.
     pub fn authenticate<'r>(
         &self,
@@ -103,12 +113,20 @@ keys! {
     pub struct TargetKeys {
         /// The cluster that this target is in.
         cluster: Option<String>,
+        /// The agent that delivers to it, from inside its network.
+        agent: Option<Name>,
         /// How long a delivery is tried.
         retry: Option<RetryKeys>,
         /// How long one attempt may take.
         timeout: Span = Span::seconds(30),
         /// Whether plain http is meant even to a public address.
         plaintext: bool = false,
+        /// Certificates (PEM) of the authorities to trust, instead of the machine's own.
+        ca: Option<SecretRef>,
+        /// Certificate and private key (PEM) to show, for mutual TLS.
+        client_certificate: Option<SecretRef>,
+        /// URL of an HTTP proxy to go through (http://user:password@host:port).
+        proxy: Option<SecretRef>,
     }
 }
 
@@ -195,6 +213,9 @@ impl Relay {
                 }
             }
         }
+        for (name, message) in sources.iter().flat_map(|sources| contested(&sources.0)) {
+            problems.warning(&root.child("sources").child(name), message);
+        }
         if problems.has_errors() {
             return None;
         }
@@ -234,6 +255,24 @@ impl Relay {
 fn in_vain(route: &Route, target: &TargetEntry) -> Option<String> {
     let refusals: Option<Vec<_>> = route.when.kinds().map(|kind| target.target.refuses(kind)).collect();
     refusals?.into_iter().next()
+}
+
+/// Sources that could take the same event without HTTP: it goes to the first by name.
+fn contested(sources: &BTreeMap<Name, SourceEntry>) -> Vec<(&Name, String)> {
+    let claims: Vec<_> =
+        sources.iter().filter_map(|(name, entry)| Some((name, entry.function(), entry.claim()?))).collect();
+    let mut found = Vec::new();
+    for (i, (second, function, claim)) in claims.iter().enumerate() {
+        let first = claims[..i].iter().find(|(_, other, first)| other == function && first.overlaps(claim));
+        if let Some((first, ..)) = first {
+            let message = format!(
+                "events without HTTP could be for this source as well as for `{first}`, which gets them, as it is \
+                 the first by name; `accounts`, `regions` or `topics` keep them apart"
+            );
+            found.push((*second, message));
+        }
+    }
+    found
 }
 
 fn known<'a>(
@@ -312,9 +351,12 @@ impl Entry for SourceEntry {
         let source = (of.read)(fields);
         let keys = SourceKeys::take(fields);
         let (source, keys) = (source?, keys?);
+        let at = fields.at();
+        source.check(&at, fields.problems());
         let mut secrets = Vec::new();
         source.secrets(&mut |reference| secrets.push(reference.clone()));
-        if keys.url_token && secrets.is_empty() {
+        // What is public is known to everybody: no token is made from a key set.
+        if keys.url_token && (secrets.is_empty() || !secrets.iter().all(SecretRef::is_secret)) {
             let at = fields.at().child("url_token");
             fields.problems().error(&at, "a URL token is made from a secret, and this source has none");
             return None;
@@ -344,6 +386,7 @@ impl Entry for TargetEntry {
         let (target, keys) = (target?, keys?);
         let mut secrets = Vec::new();
         target.secrets(&mut |reference| secrets.push(reference.clone()));
+        Keys::secrets(&keys, &mut |reference| secrets.push(reference.clone()));
         Some(Self { keys, of, target, secrets })
     }
 

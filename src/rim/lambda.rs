@@ -1,5 +1,7 @@
 //! The functions on Lambda: wiring of the engine to AWS, and the events that Lambda brings.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::env;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,23 +11,27 @@ use data_encoding::BASE64;
 use jiff::Timestamp;
 use lambda_http::aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use lambda_runtime::{Context, LambdaEvent, service_fn};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use crate::deliver::Deliverer;
+use crate::domain::name::Name;
 use crate::domain::secret::SecretRef;
-use crate::intake::{Answer, Incoming, Intake, MAX_BODY};
-use crate::port::{Clock as _, SecretBackend};
+use crate::intake::{Answer, Incoming, Intake, Invoked, MAX_BODY};
+use crate::port::{Clock as _, Queue, SecretBackend};
 use crate::relay::Relay;
 use crate::rim::aws;
 use crate::rim::chance;
 use crate::rim::clock::SystemClock;
 use crate::rim::config;
+use crate::rim::key_sets::KeySets;
 use crate::rim::local::secrets::AllSecrets;
 use crate::rim::metrics::EmbeddedMetrics;
 use crate::rim::sender::HttpSender;
 use crate::secrets::{CACHE, SecretStore};
-use crate::source::Function;
+use crate::source::{Function, Invocation, SNS};
 
 /// How long the secrets that are fetched ahead, during init, may take: what is not there then comes on first use.
 const AHEAD: Duration = Duration::from_secs(2);
@@ -44,9 +50,10 @@ struct House {
 }
 
 impl House {
-    async fn build(secrets: fn(&aws::Sdk) -> Arc<dyn SecretBackend>) -> Result<Self, Failure> {
+    /// `secrets` makes what finds secrets: with no more in it than the function needs, or all carry everything.
+    async fn build(secrets: fn(&aws::Sdk) -> AllSecrets) -> Result<Self, Failure> {
         let sdk = aws::from_environment();
-        let backend: Arc<dyn SecretBackend> = Arc::new(AllSecrets::new(secrets(&sdk)));
+        let backend: Arc<dyn SecretBackend> = Arc::new(secrets(&sdk));
         let relay = Arc::new(config::from_environment(backend.as_ref()).await?);
         let secrets = Arc::new(SecretStore::new(backend, Arc::new(SystemClock), CACHE));
         Ok(Self { sdk, relay, secrets, meter: Arc::default() })
@@ -94,33 +101,82 @@ fn run(function: impl Future<Output = Result<(), Failure>>) -> std::process::Exi
     }
 }
 
-/// An intake function: `git-webhook`, `registry-push` or `alert-intake`.
-pub fn intake(function: Function) -> std::process::ExitCode {
-    run(async move {
-        let house = House::build(|sdk| Arc::new(sdk.secrets())).await?;
-        let queue = house.sdk.queue(variable("SLUICE_QUEUE_URL")?, queue_limit()?);
-        let own = house.relay.sources.values().filter(|entry| entry.of.function == function);
-        house.fetch_ahead(own.flat_map(|entry| entry.secrets())).await;
-        let intake = Intake {
-            relay: house.relay.clone(),
-            secrets: house.secrets.clone(),
-            queue: Arc::new(queue),
-            clock: Arc::new(SystemClock),
-            meter: house.meter.clone(),
-            function: Some(function),
+/// The function `git-webhook`.
+pub fn git_webhook() -> std::process::ExitCode {
+    run(intake(Function::GitWebhook, |sdk| AllSecrets::new(Arc::new(sdk.secrets()))))
+}
+
+/// The function `registry-push`.
+pub fn registry_push() -> std::process::ExitCode {
+    run(intake(Function::RegistryPush, |sdk| AllSecrets::new(Arc::new(sdk.secrets())).with_key_sets(KeySets::new())))
+}
+
+/// An intake function.
+async fn intake(function: Function, secrets: fn(&aws::Sdk) -> AllSecrets) -> Result<(), Failure> {
+    let house = House::build(secrets).await?;
+    let queue = house.sdk.queue(variable("SLUICE_QUEUE_URL")?, queue_limit()?);
+    let own = house.relay.sources.values().filter(|entry| entry.function() == function);
+    house.fetch_ahead(own.flat_map(|entry| entry.secrets())).await;
+    let intake = Intake {
+        relay: house.relay.clone(),
+        secrets: house.secrets.clone(),
+        queue: Arc::new(queue),
+        agents: agents(&house)?,
+        clock: Arc::new(SystemClock),
+        meter: house.meter.clone(),
+        function: Some(function),
+    };
+    let (house, intake) = (&house, &intake);
+    lambda_runtime::run(service_fn(async move |event: LambdaEvent<Box<RawValue>>| {
+        let (payload, context) = event.into_parts();
+        let reply = match read_event(payload, &context.request_id)? {
+            Event::Request(incoming) => Ok(Reply::Http(Box::new(response(&intake.answer(incoming).await)))),
+            Event::Answered(answer) => Ok(Reply::Http(Box::new(response(&answer)))),
+            Event::Invoked(events) => take(intake, events).await,
         };
-        let (house, intake) = (&house, &intake);
-        lambda_runtime::run(service_fn(async move |event: LambdaEvent<Box<RawValue>>| {
-            let (payload, context) = event.into_parts();
-            let answer = match read_event(payload, &context)? {
-                Event::Request(incoming) => intake.answer(incoming).await,
-                Event::Answered(answer) => answer,
-            };
-            house.flush(&context);
-            Ok::<_, Failure>(response(&answer))
-        }))
-        .await
-    })
+        house.flush(&context);
+        reply
+    }))
+    .await
+}
+
+/// The queues of agents. Every agent that a target names has to have one.
+fn agents(house: &House) -> Result<BTreeMap<Name, Arc<dyn Queue>>, Failure> {
+    let urls: BTreeMap<Name, String> = match env::var("SLUICE_AGENT_QUEUES") {
+        Ok(urls) if !urls.is_empty() => serde_json::from_str(&urls)
+            .map_err(|error| format!("SLUICE_AGENT_QUEUES is not a JSON object of agents and their queues: {error}"))?,
+        _ => BTreeMap::new(),
+    };
+    let mut named = house.relay.targets.iter().filter_map(|(target, entry)| Some((target, entry.keys.agent.as_ref()?)));
+    if let Some((target, agent)) = named.find(|(_, agent)| !urls.contains_key(*agent)) {
+        return Err(
+            format!("target `{target}` has `agent: {agent}`, for which SLUICE_AGENT_QUEUES has no queue").into()
+        );
+    }
+    let limit = queue_limit()?;
+    Ok(urls.into_iter().map(|(agent, url)| (agent, Arc::new(house.sdk.queue(url, limit)) as Arc<dyn Queue>)).collect())
+}
+
+/// Takes events without HTTP, all of them even if one fails: what is taken already is not relayed twice.
+async fn take(intake: &Intake, events: Vec<Invoked>) -> Result<Reply, Failure> {
+    let (mut answers, mut failed) = (Vec::new(), Vec::new());
+    for event in events {
+        match intake.take(event).await {
+            Ok(answer) => answers.push(answer.body),
+            Err(error) => failed.push(error.to_string()),
+        }
+    }
+    if failed.is_empty() { Ok(Reply::Taken(answers)) } else { Err(failed.join("; ").into()) }
+}
+
+/// What an invocation returns.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Reply {
+    /// To a request.
+    Http(Box<ApiGatewayV2httpResponse>),
+    /// To events without HTTP: an answer for each. Nobody reads it but who invokes the function by hand.
+    Taken(Vec<Value>),
 }
 
 /// What Lambda brought.
@@ -129,12 +185,22 @@ enum Event {
     Request(Incoming),
     /// A request that is answered already: too large even to decode.
     Answered(Answer),
+    /// Events without HTTP.
+    Invoked(Vec<Invoked>),
 }
 
-/// Reads an event of payload version 2.0 (HTTP API, Function URL, or invoked directly).
-fn read_event(payload: Box<RawValue>, context: &Context) -> Result<Event, Failure> {
-    let event: ApiGatewayV2httpRequest = serde_json::from_str(payload.get())
-        .map_err(|error| format!("this is no event of an HTTP API (payload version 2.0): {error}"))?;
+/// Reads an event of payload version 2.0 (HTTP API, Function URL, or invoked directly), of EventBridge or of SNS.
+fn read_event(payload: Box<RawValue>, request_id: &str) -> Result<Event, Failure> {
+    let event: ApiGatewayV2httpRequest = match serde_json::from_str(payload.get()) {
+        Ok(event) => event,
+        // Judged after the first failure, so that requests, which may be large, are read only once.
+        Err(error) => {
+            let events = invoked(payload, request_id).ok_or_else(|| {
+                format!("this is no event of an HTTP API (payload version 2.0: {error}), of EventBridge or of SNS")
+            })?;
+            return Ok(Event::Invoked(events));
+        }
+    };
     drop(payload);
     let http = event.request_context.http;
     let body = match (event.body, event.is_base64_encoded) {
@@ -150,13 +216,66 @@ fn read_event(payload: Box<RawValue>, context: &Context) -> Result<Event, Failur
         }
     };
     Ok(Event::Request(Incoming {
-        request_id: context.request_id.clone(),
+        request_id: request_id.to_owned(),
         method: http.method,
         path: event.raw_path.or(http.path).unwrap_or_default(),
         headers: event.headers,
         body,
         address: http.source_ip.and_then(|address| address.parse().ok()),
     }))
+}
+
+/// What tells an event of EventBridge (`detail-type`, `detail`) or of SNS (`Records`) from others.
+#[derive(Deserialize)]
+struct WithoutHttp<'a> {
+    source: Option<String>,
+    #[serde(rename = "detail-type")]
+    detail_type: Option<String>,
+    account: Option<String>,
+    region: Option<String>,
+    #[serde(borrow)]
+    detail: Option<&'a RawValue>,
+    #[serde(rename = "Records", borrow, default)]
+    records: Vec<Record<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Record<'a> {
+    #[serde(rename = "EventSource", borrow)]
+    source: Option<Cow<'a, str>>,
+    #[serde(rename = "Sns", borrow)]
+    sns: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Topic {
+    #[serde(rename = "TopicArn")]
+    arn: Option<String>,
+}
+
+/// The events in a payload without HTTP: EventBridge's is the event itself, of SNS it is each record's message, in the
+/// form in which SNS posts it over HTTPS. `None` where it is neither.
+fn invoked(payload: Box<RawValue>, request_id: &str) -> Option<Vec<Invoked>> {
+    let request_id = request_id.to_owned();
+    let event: WithoutHttp<'_> = serde_json::from_str(payload.get()).ok()?;
+    if let (Some(_), true) = (event.detail, event.detail_type.is_some()) {
+        let WithoutHttp { source, detail_type, account, region, .. } = event;
+        let source = source.unwrap_or_default();
+        let invocation = Invocation { source, detail_type, account, region, topic: None };
+        let body = Bytes::from(String::from(Box::<str>::from(payload)));
+        return Some(vec![Invoked { request_id, invocation, body }]);
+    }
+    let message = |record: &Record<'_>| {
+        let sns = record.sns.filter(|_| record.source.as_deref() == Some(SNS))?;
+        let topic = serde_json::from_str::<Topic>(sns.get()).ok()?.arn;
+        // arn:aws:sns:REGION:ACCOUNT:NAME
+        let part = |index| topic.as_deref().and_then(|arn| arn.split(':').nth(index)).map(str::to_owned);
+        let (region, account) = (part(3), part(4));
+        let invocation = Invocation { source: SNS.into(), detail_type: None, account, region, topic };
+        Some(Invoked { request_id: request_id.clone(), invocation, body: Bytes::from(sns.get().to_owned()) })
+    };
+    let messages: Option<Vec<_>> = event.records.iter().map(message).collect();
+    messages.filter(|messages| !messages.is_empty())
 }
 
 fn response(answer: &Answer) -> ApiGatewayV2httpResponse {
@@ -170,7 +289,7 @@ fn response(answer: &Answer) -> ApiGatewayV2httpResponse {
 /// The function `deliver`.
 pub fn deliver() -> std::process::ExitCode {
     run(async {
-        let house = House::build(|sdk| Arc::new(sdk.secrets_and_identity())).await?;
+        let house = House::build(|sdk| AllSecrets::new(Arc::new(sdk.secrets_and_identity()))).await?;
         let limit = queue_limit()?;
         let clock = Arc::new(SystemClock);
         let deliverer = Deliverer {
@@ -179,11 +298,13 @@ pub fn deliver() -> std::process::ExitCode {
             queue: Arc::new(house.sdk.queue(variable("SLUICE_QUEUE_URL")?, limit)),
             dead_letters: Arc::new(house.sdk.queue(variable("SLUICE_DEAD_LETTER_URL")?, limit)),
             state: Arc::new(house.sdk.state(variable("SLUICE_STATE_TABLE")?, clock.clone())),
-            sender: Arc::new(HttpSender::new()?),
+            sender: Arc::new(HttpSender::new()),
             clock,
             meter: house.meter.clone(),
             chance: chance::number,
+            alone: Default::default(),
             timed_out: Default::default(),
+            stopping: Default::default(),
         };
         house.fetch_ahead(house.relay.targets.values().flat_map(|entry| entry.secrets())).await;
         let (house, deliverer) = (&house, &deliverer);
@@ -203,4 +324,73 @@ fn time_left(context: &Context) -> Duration {
     let deadline = i64::try_from(context.deadline).ok().and_then(|deadline| Timestamp::from_millisecond(deadline).ok());
     let left = deadline.map(|deadline| deadline.duration_since(SystemClock.now()));
     left.and_then(|left| left.try_into().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(payload: serde_json::Value) -> Result<Event, String> {
+        read_event(serde_json::value::to_raw_value(&payload).expect("JSON"), "r-1").map_err(|error| error.to_string())
+    }
+
+    fn invoked_with(payload: serde_json::Value) -> Vec<Invoked> {
+        match event(payload) {
+            Ok(Event::Invoked(events)) => events,
+            Ok(_) => panic!("not taken for an event without HTTP"),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn an_event_of_eventbridge_is_known_by_its_detail_and_passed_on_byte_for_byte() {
+        let payload = serde_json::json!({
+            "version": "0", "id": "e-1", "detail-type": "ECR Image Action", "source": "aws.ecr",
+            "account": "123456789012", "region": "eu-central-1", "resources": [], "detail": { "a": 1.50 },
+        });
+        let events = invoked_with(payload.clone());
+        assert_eq!(events[0].body, payload.to_string());
+        assert_eq!(
+            events[0].invocation,
+            Invocation {
+                source: "aws.ecr".into(),
+                detail_type: Some("ECR Image Action".into()),
+                account: Some("123456789012".into()),
+                region: Some("eu-central-1".into()),
+                topic: None,
+            }
+        );
+    }
+
+    #[test]
+    fn every_message_of_sns_is_an_event_with_topic_account_and_region() {
+        let arn = "arn:aws:sns:eu-west-1:123456789012:alarms";
+        let record = |id| {
+            let sns = serde_json::json!({ "TopicArn": arn, "MessageId": id, "Message": "{}" });
+            serde_json::json!({ "EventSource": "aws:sns", "EventVersion": "1.0", "Sns": sns })
+        };
+        let events = invoked_with(serde_json::json!({ "Records": [record("m-1"), record("m-2")] }));
+        assert_eq!(events.len(), 2);
+        let Invocation { source, account, region, topic, .. } = &events[1].invocation;
+        assert_eq!(
+            (source.as_str(), account.as_deref(), region.as_deref(), topic.as_deref()),
+            (SNS, Some("123456789012"), Some("eu-west-1"), Some(arn))
+        );
+        assert!(String::from_utf8_lossy(&events[1].body).contains("m-2"));
+    }
+
+    #[test]
+    fn what_is_neither_http_nor_an_event_we_know_fails_the_invocation_with_a_clear_error() {
+        for payload in [
+            serde_json::json!({}),
+            serde_json::json!([]),
+            serde_json::json!({ "Records": [] }),
+            serde_json::json!({ "Records": [{ "eventSource": "aws:sqs", "body": "{}" }] }),
+            serde_json::json!({ "detail-type": "without detail" }),
+            serde_json::json!({ "httpMethod": "POST", "path": "/github", "requestContext": {} }),
+        ] {
+            let error = event(payload.clone()).err().unwrap_or_else(|| panic!("{payload} was taken"));
+            assert!(error.contains("HTTP API") && error.contains("EventBridge"), "{error}");
+        }
+    }
 }

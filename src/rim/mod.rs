@@ -4,6 +4,8 @@ pub mod aws;
 pub mod chance;
 pub mod clock;
 pub mod config;
+pub mod consumer;
+pub mod key_sets;
 pub mod lambda;
 pub mod local;
 pub mod logging;

@@ -14,8 +14,14 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, redirect};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
 
 use crate::domain::egress;
+use crate::domain::secret::Secret;
+use crate::domain::signature::sha256_hex;
 use crate::port::{Connection, SendError, Sender};
 use crate::target::{Outbound, Response};
 
@@ -24,64 +30,120 @@ const MAX_RESPONSE: usize = 64 * 1024;
 /// How long connecting may take, name resolution and TLS included.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// How a client connects: targets that connect alike share one.
+/// How a client connects: targets that connect alike share one, and its open connections.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Way {
     rules: egress::Rules,
     encrypted: bool,
+    /// A digest of the secrets that it was made with: a rotated one makes another client.
+    made_with: String,
 }
+
+/// At most this many clients are kept; beyond it, those of rotated secrets go.
+const MOST_CLIENTS: usize = 256;
 
 /// The HTTP client of targets.
 pub struct HttpSender {
-    tls: rustls::ClientConfig,
+    provider: Arc<CryptoProvider>,
+    roots: Arc<RootCertStore>,
     clients: Mutex<HashMap<Way, Client>>,
 }
 
 impl HttpSender {
     /// A client that trusts the machine's root certificates (`SSL_CERT_FILE` names one bundle).
-    ///
-    /// # Errors
-    /// Where the TLS library refuses its own defaults.
-    pub fn new() -> Result<Self, rustls::Error> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut roots = rustls::RootCertStore::empty();
+    pub fn new() -> Self {
+        let mut roots = RootCertStore::empty();
         let found = rustls_native_certs::load_native_certs();
         for error in &found.errors {
             tracing::warn!(%error, "some root certificates could not be read");
         }
         roots.add_parsable_certificates(found.certs);
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Self { tls, clients: Mutex::default() })
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        Self { provider, roots: Arc::new(roots), clients: Mutex::default() }
     }
 
-    fn client(&self, way: &Way) -> Result<Client, SendError> {
+    fn client(&self, way: &Way, connection: &Connection) -> Result<Client, SendError> {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(way) {
             return Ok(client.clone());
         }
-        let client = Client::builder()
-            .tls_backend_preconfigured(self.tls.clone())
+        let mut builder = Client::builder()
+            .tls_backend_preconfigured(self.tls(connection)?)
             .dns_resolver(Arc::new(CheckedResolver(way.clone())))
             .redirect(redirect::Policy::none())
             .no_proxy()
             .referer(false)
             .connect_timeout(CONNECT)
-            .user_agent(concat!("sluice/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| SendError::Connect(words(&error)))?;
+            .user_agent(concat!("sluice/", env!("CARGO_PKG_VERSION")));
+        if let Some(proxy) = &connection.proxy {
+            builder = builder.proxy(self::proxy(proxy, way)?);
+        }
+        let client = builder.build().map_err(|error| SendError::Unusable(words(&error)))?;
+        if clients.len() >= MOST_CLIENTS {
+            clients.clear();
+        }
         clients.insert(way.clone(), client.clone());
         Ok(client)
     }
+
+    fn tls(&self, connection: &Connection) -> Result<ClientConfig, SendError> {
+        let unusable = |what: &str, error: &dyn std::fmt::Display| SendError::Unusable(format!("{what}: {error}"));
+        let roots = match &connection.ca {
+            None => self.roots.clone(),
+            Some(pem) => {
+                let mut roots = RootCertStore::empty();
+                for certificate in CertificateDer::pem_slice_iter(pem.expose()) {
+                    let certificate = certificate.map_err(|error| unusable("`ca` is not PEM", &error))?;
+                    roots.add(certificate).map_err(|error| unusable("`ca` holds no usable certificate", &error))?;
+                }
+                if roots.is_empty() {
+                    return Err(SendError::Unusable("`ca` holds no certificate".into()));
+                }
+                Arc::new(roots)
+            }
+        };
+        let builder = ClientConfig::builder_with_provider(self.provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| unusable("TLS", &error))?
+            .with_root_certificates(roots);
+        let Some(pem) = &connection.client_certificate else { return Ok(builder.with_no_client_auth()) };
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.expose()).collect();
+        let chain = chain.map_err(|error| unusable("`client_certificate` is not PEM", &error))?;
+        let key = PrivateKeyDer::from_pem_slice(pem.expose())
+            .map_err(|error| unusable("`client_certificate` holds no private key", &error))?;
+        builder.with_client_auth_cert(chain, key).map_err(|error| unusable("`client_certificate`", &error))
+    }
+}
+
+impl Default for HttpSender {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A proxy; its address is checked as any other, and its credentials never leave this function as text.
+fn proxy(secret: &Secret, way: &Way) -> Result<reqwest::Proxy, SendError> {
+    let wrong = || SendError::Unusable("`proxy` is not the URL of an HTTP proxy".into());
+    let url = secret.expose_text().and_then(|text| url::Url::parse(text.trim()).ok()).ok_or_else(wrong)?;
+    match url.host() {
+        Some(url::Host::Ipv4(address)) => way.rules.check(address.into(), true).map_err(SendError::Egress)?,
+        Some(url::Host::Ipv6(address)) => way.rules.check(address.into(), true).map_err(SendError::Egress)?,
+        Some(url::Host::Domain(_)) => {}
+        None => return Err(wrong()),
+    }
+    reqwest::Proxy::all(url).map_err(|_| wrong())
 }
 
 #[async_trait]
 impl Sender for HttpSender {
     async fn send(&self, request: Outbound, connection: &Connection, timeout: Duration) -> Result<Response, SendError> {
         let url = url::Url::parse(&request.url).map_err(|_| SendError::Egress("egress: not a URL".into()))?;
-        let way = Way { rules: connection.egress.clone(), encrypted: url.scheme() == "https" || connection.plaintext };
+        let way = Way {
+            rules: connection.egress.clone(),
+            // What goes to a proxy is the proxy's to carry on; its own address is checked as if it were encrypted.
+            encrypted: url.scheme() == "https" || connection.plaintext || connection.proxy.is_some(),
+            made_with: made_with(connection),
+        };
         let literal = match url.host() {
             Some(url::Host::Ipv4(address)) => Some(IpAddr::from(address)),
             Some(url::Host::Ipv6(address)) => Some(IpAddr::from(address)),
@@ -91,7 +153,7 @@ impl Sender for HttpSender {
         if let Some(address) = literal {
             way.rules.check(address, way.encrypted).map_err(SendError::Egress)?;
         }
-        let client = self.client(&way)?;
+        let client = self.client(&way, connection)?;
         let exchange = async {
             let sent = client.request(request.method, url).headers(request.headers).body(request.body).send().await;
             let mut response = sent.map_err(judge)?;
@@ -110,6 +172,16 @@ impl Sender for HttpSender {
         };
         tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(SendError::TimedOut(timeout)))
     }
+}
+
+/// A digest of the secrets that a client is made with.
+fn made_with(connection: &Connection) -> String {
+    let secrets = [&connection.ca, &connection.client_certificate, &connection.proxy];
+    if secrets.iter().all(|secret| secret.is_none()) {
+        return String::new();
+    }
+    let digests = secrets.map(|secret| secret.as_ref().map_or_else(String::new, |one| sha256_hex(&[one.expose()])));
+    digests.join(" ")
 }
 
 /// Resolves names as the machine does, and keeps only addresses that may be connected to.

@@ -1,10 +1,14 @@
 //! The ways in which senders prove who they are. Only these checks make an [`Authentic`] request.
 
 use std::ops::Deref;
+use std::time::Duration;
+
+use jiff::Timestamp;
 
 use super::{Request, Via};
 use crate::domain::secret::{Resolved, Secret, SecretRef};
 use crate::domain::signature::{self, Algorithm, Encoding};
+use crate::relay::format::{HeaderName, OneOrMany};
 
 /// A request whose sender has proved that it knows the source's secret.
 #[derive(Debug)]
@@ -21,7 +25,7 @@ impl Deref for Authentic<'_> {
 /// Why a request was not believed. Says what to look at, never how close it was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
-    /// What should prove it is not there, or not of its form. No other secret would help.
+    /// What should prove it is not there, not of its form, or too old. No other secret would help.
     #[error("{0}")]
     Missing(String),
     /// It is of its form, but does not fit any secret that is accepted now. A newer secret may.
@@ -45,8 +49,20 @@ pub struct SignatureHeader<'a> {
 impl SignatureHeader<'_> {
     /// Adds the signature under the current value of `reference`, as a sender would.
     pub fn sign(&self, request: &mut Request, reference: &SecretRef, secrets: &Resolved) -> Result<(), String> {
+        let body = request.body.clone();
+        self.sign_over(request, &body, reference, secrets)
+    }
+
+    /// Adds the signature over `message`, for senders that sign something else than the body.
+    pub fn sign_over(
+        &self,
+        request: &mut Request,
+        message: &[u8],
+        reference: &SecretRef,
+        secrets: &Resolved,
+    ) -> Result<(), String> {
         let secret = secrets.current(reference).ok_or_else(|| format!("the secret {reference} cannot be had"))?;
-        let mac = signature::hmac(self.algorithm, secret, &[&request.body]);
+        let mac = signature::hmac(self.algorithm, secret, &[message]);
         set_header(request, self.name, &format!("{}{}", self.prefix, self.encoding.encode(&mac)))
     }
 }
@@ -57,6 +73,68 @@ pub fn set_header(request: &mut Request, name: &str, value: &str) -> Result<(), 
     let value = http::HeaderValue::try_from(value).map_err(|_| format!("no header can carry the value for {name}"))?;
     request.headers.insert(name, value);
     Ok(())
+}
+
+/// The value that a sender would use of these secrets: the current one of the first.
+fn first<'a>(references: &[SecretRef], secrets: &'a Resolved) -> Result<&'a Secret, String> {
+    let reference = references.first().ok_or("there is no secret")?;
+    secrets.current(reference).ok_or_else(|| format!("the secret {reference} cannot be had"))
+}
+
+crate::keys! {
+    /// The keys of senders that repeat a fixed value in a header.
+    pub struct HeaderKeys {
+        /// What the sender's header has to be, the whole of it; several are accepted at once.
+        secret: OneOrMany<SecretRef>,
+        /// The header whose whole value is the secret. Left out: `Authorization`, in which `Bearer` and the secret are
+        /// accepted, too.
+        header: Option<HeaderName>,
+    }
+}
+
+impl HeaderKeys {
+    fn name(&self) -> &str {
+        self.header.as_ref().map_or("Authorization", |name| &name.0)
+    }
+
+    /// Checks the header.
+    pub fn authenticate<'r>(&self, request: &'r Request, secrets: &Resolved) -> Result<Authentic<'r>, AuthError> {
+        header(request, self.name(), self.header.is_none(), &self.secret.0, secrets)
+    }
+
+    /// Adds the header, as a sender would.
+    pub fn sign(&self, request: &mut Request, secrets: &Resolved) -> Result<(), String> {
+        let secret = first(&self.secret.0, secrets)?;
+        let value = secret.expose_text().ok_or("the secret is not text, as a header has to be")?;
+        set_header(request, self.name(), value)
+    }
+}
+
+crate::keys! {
+    /// The keys of senders that can prove themselves by nothing but the URL that they send to.
+    pub struct UrlKeys {
+        /// The secret from which the URL's token is made; the tokens of several are accepted at once.
+        secret: OneOrMany<SecretRef>,
+    }
+}
+
+impl UrlKeys {
+    /// Checks the URL token.
+    pub fn authenticate<'r>(&self, request: &'r Request, secrets: &Resolved) -> Result<Authentic<'r>, AuthError> {
+        url_token(request, &self.secret.0, secrets)
+    }
+
+    /// Adds the token to the URL.
+    pub fn sign(&self, request: &mut Request, secrets: &Resolved) -> Result<(), String> {
+        let secret = first(&self.secret.0, secrets)?;
+        request.token = Some(signature::url_token(secret, request.source.as_str()));
+        Ok(())
+    }
+
+    /// The secret from which the URL's token is made.
+    pub fn url_secret(&self) -> Option<&SecretRef> {
+        self.secret.0.first()
+    }
 }
 
 /// The length of a hash in bytes.
@@ -152,6 +230,17 @@ pub fn hmac<'r>(
     references: &[SecretRef],
     secrets: &Resolved,
 ) -> Result<Authentic<'r>, AuthError> {
+    hmac_over(request, &request.body, header, references, secrets)
+}
+
+/// An HMAC over `message` in a header, for senders that sign something else than the body.
+pub fn hmac_over<'r>(
+    request: &'r Request,
+    message: &[u8],
+    header: SignatureHeader<'_>,
+    references: &[SecretRef],
+    secrets: &Resolved,
+) -> Result<Authentic<'r>, AuthError> {
     let SignatureHeader { name, prefix, algorithm, encoding } = header;
     let values = request.headers.get_all(name).iter().count();
     if values == 0 {
@@ -170,11 +259,202 @@ pub fn hmac<'r>(
             "the header {name} is not of the form {prefix}<{encoding} of {algorithm}>"
         )));
     };
-    let fits = |secret| signature::verify(algorithm, secret, &[&request.body], &signature);
+    let fits = |secret| signature::verify(algorithm, secret, &[message], &signature);
     // Every secret is tried, whichever fits, so that the time taken says nothing about which one did.
     if secrets.accepted(references).fold(false, |fitted, secret| fitted | fits(secret)) {
         Ok(Authentic(request))
     } else {
         Err(AuthError::Mismatch(format!("the signature in {name} does not fit the body under this source's secret")))
+    }
+}
+
+/// The headers of Standard Webhooks 1.0: the message's id, when it was sent (Unix seconds), and its signatures.
+const STANDARD_WEBHOOKS: [&str; 3] = ["webhook-id", "webhook-timestamp", "webhook-signature"];
+
+/// The HMAC of Standard Webhooks: over `id.timestamp.body`, under what `secret` says in base64 after `whsec_` (which
+/// some leave out). `None` where the secret is of another form, or empty.
+fn standard_webhooks_mac(secret: &Secret, id: &str, timestamp: &str, body: &[u8]) -> Option<Vec<u8>> {
+    let text = secret.expose_text()?;
+    let key = Secret::new(Encoding::Base64.decode(text.strip_prefix("whsec_").unwrap_or(text))?);
+    let parts: [&[u8]; 5] = [id.as_bytes(), b".", timestamp.as_bytes(), b".", body];
+    (!key.is_empty()).then(|| signature::hmac(Algorithm::Sha256, &key, &parts))
+}
+
+/// A signature as Standard Webhooks has it, under any of the secrets that are accepted now. The header may list
+/// several (the sender's way of rotation), and of other versions: one `v1` that fits will do. What was sent longer
+/// than `tolerance` before or after `now` is refused, so that nobody can send it again later.
+pub fn standard_webhooks<'r>(
+    request: &'r Request,
+    tolerance: Duration,
+    references: &[SecretRef],
+    secrets: &Resolved,
+    now: Timestamp,
+) -> Result<Authentic<'r>, AuthError> {
+    let header = |name: &str| {
+        let value = request.header(name).filter(|value| !value.is_empty());
+        value.ok_or_else(|| AuthError::Missing(format!("the header {name} is missing, or there more than once")))
+    };
+    let [id, timestamp, signatures] = STANDARD_WEBHOOKS.map(header);
+    let (id, timestamp, signatures) = (id?, timestamp?, signatures?);
+    let sent: i64 = timestamp
+        .parse()
+        .map_err(|_| AuthError::Missing("the header webhook-timestamp is not of the form <Unix seconds>".into()))?;
+    if now.as_second().abs_diff(sent) > tolerance.as_secs() {
+        return Err(AuthError::Missing(format!(
+            "webhook-timestamp is more than the tolerance of {} s away from our clock",
+            tolerance.as_secs()
+        )));
+    }
+    let presented: Vec<_> = signatures
+        .split_ascii_whitespace()
+        .filter_map(|one| one.strip_prefix("v1,"))
+        .filter_map(|one| Encoding::Base64.decode(one))
+        .filter(|bytes| bytes.len() == length(Algorithm::Sha256))
+        .collect();
+    if presented.is_empty() {
+        return Err(AuthError::Missing(
+            "the header webhook-signature lists no signature of the form v1,<base64 of sha256>".into(),
+        ));
+    }
+    // One pass over the body for each secret, however many signatures are listed.
+    let fits = |secret: &Secret| {
+        let mac = standard_webhooks_mac(secret, id, timestamp, &request.body).map(Secret::new);
+        mac.is_some_and(|mac| presented.iter().fold(false, |fitted, one| fitted | mac.equals(one)))
+    };
+    if secrets.accepted(references).fold(false, |fitted, secret| fitted | fits(secret)) {
+        Ok(Authentic(request))
+    } else {
+        Err(AuthError::Mismatch(
+            "no signature in webhook-signature fits id, time and body under this source's secret (whsec_ and base64)"
+                .into(),
+        ))
+    }
+}
+
+/// Adds the headers of Standard Webhooks, signed under the current value of `reference`, as a sender would.
+pub fn sign_standard_webhooks(
+    request: &mut Request,
+    id: &str,
+    reference: &SecretRef,
+    secrets: &Resolved,
+    now: Timestamp,
+) -> Result<(), String> {
+    let secret = secrets.current(reference).ok_or_else(|| format!("the secret {reference} cannot be had"))?;
+    let timestamp = now.as_second().to_string();
+    let mac = standard_webhooks_mac(secret, id, &timestamp, &request.body)
+        .ok_or_else(|| format!("the secret {reference} is not of the form whsec_<base64>"))?;
+    let signature = format!("v1,{}", Encoding::Base64.encode(&mac));
+    for (name, value) in STANDARD_WEBHOOKS.into_iter().zip([id, &timestamp, &signature]) {
+        set_header(request, name, value)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::{HeaderMap, Method};
+
+    use super::*;
+    use crate::domain::name::Name;
+
+    const SENT: i64 = 1_614_265_330;
+    const SIGNATURE: &str = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
+    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+    fn request(timestamp: &str, signatures: &str) -> Request {
+        let mut headers = HeaderMap::new();
+        let values = ["msg_p5jXN8AQM9LWM0D4loKWxJek", timestamp, signatures];
+        for (name, value) in STANDARD_WEBHOOKS.into_iter().zip(values) {
+            headers.insert(name, value.parse().expect("header"));
+        }
+        Request {
+            via: Via::Http,
+            source: Name::parse("hooks").expect("name"),
+            token: None,
+            method: Method::POST,
+            headers,
+            body: Bytes::from_static(br#"{"test": 2432232314}"#),
+            address: None,
+        }
+    }
+
+    fn check(request: &Request, secret: &str, seconds_later: i64) -> Result<(), AuthError> {
+        let reference = SecretRef::Env("HOOKS".into());
+        let mut secrets = Resolved::default();
+        secrets.insert(reference.clone(), vec![Secret::new(secret)]);
+        let now = Timestamp::from_second(SENT + seconds_later).expect("time");
+        standard_webhooks(request, Duration::from_secs(300), &[reference], &secrets, now).map(drop)
+    }
+
+    /// The vector of the reference implementations (standard-webhooks/standard-webhooks, libraries/*/tests).
+    #[test]
+    fn standard_webhooks_are_accepted_with_and_without_the_keys_prefix() {
+        let request = request(&SENT.to_string(), SIGNATURE);
+        assert_eq!(check(&request, SECRET, 0), Ok(()));
+        assert_eq!(check(&request, &SECRET["whsec_".len()..], 0), Ok(()));
+    }
+
+    #[test]
+    fn one_signature_that_fits_is_enough_whatever_stands_beside_it() {
+        let other = "v1,Ceo5qEr07ixe2NLpvHk3FH9bwy/WavXrAFQ/9tdO6mc=";
+        for list in [format!("{other} {SIGNATURE}"), format!("v1a,AAAA v2,x v1, {SIGNATURE} {other}")] {
+            assert_eq!(check(&request(&SENT.to_string(), &list), SECRET, 0), Ok(()), "{list}");
+        }
+        assert!(matches!(check(&request(&SENT.to_string(), other), SECRET, 0), Err(AuthError::Mismatch(_))));
+    }
+
+    #[test]
+    fn the_tolerance_holds_in_both_directions() {
+        let request = request(&SENT.to_string(), SIGNATURE);
+        for (later, fine) in [(300, true), (-300, true), (301, false), (-301, false)] {
+            let refused = check(&request, SECRET, later);
+            assert_eq!(refused.is_ok(), fine, "{later}");
+            assert!(fine || matches!(refused, Err(AuthError::Missing(_))), "{later}");
+        }
+    }
+
+    #[test]
+    fn headers_that_are_not_of_their_form_are_refused_as_such() {
+        let unversioned = &SIGNATURE["v1,".len()..];
+        for (timestamp, signatures) in [
+            ("", SIGNATURE),
+            ("soon", SIGNATURE),
+            ("99999999999999999999", SIGNATURE),
+            ("1614265330", ""),
+            ("1614265330", unversioned),
+            ("1614265330", "v1,zz"),
+            ("1614265330", "v1a,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="),
+        ] {
+            let refused = check(&request(timestamp, signatures), SECRET, 0);
+            assert!(matches!(refused, Err(AuthError::Missing(_))), "{timestamp} {signatures}: {refused:?}");
+        }
+        let mut twice = request("1614265330", SIGNATURE);
+        twice.headers.append("webhook-signature", SIGNATURE.parse().expect("header"));
+        assert!(matches!(check(&twice, SECRET, 0), Err(AuthError::Missing(_))));
+    }
+
+    #[test]
+    fn a_key_that_is_empty_or_no_base64_fits_nothing() {
+        for secret in ["whsec_", "", "whsec_not base64", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n"] {
+            let mac =
+                signature::hmac(Algorithm::Sha256, &Secret::new(""), &[b"msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.{}"]);
+            let mut request = request("1614265330", &format!("v1,{}", Encoding::Base64.encode(&mac)));
+            request.body = Bytes::from_static(b"{}");
+            assert!(matches!(check(&request, secret, 0), Err(AuthError::Mismatch(_))), "{secret}");
+        }
+    }
+
+    #[test]
+    fn what_is_signed_by_hand_is_accepted() {
+        let reference = SecretRef::Env("HOOKS".into());
+        let mut secrets = Resolved::default();
+        secrets.insert(reference.clone(), vec![Secret::new(SECRET)]);
+        let mut request = request("0", "none");
+        let now = Timestamp::from_second(SENT).expect("time");
+        sign_standard_webhooks(&mut request, "another", &reference, &secrets, now).expect("signed");
+        assert_eq!(check(&request, SECRET, 0), Ok(()));
+        request.headers.insert("webhook-id", "msg_p5jXN8AQM9LWM0D4loKWxJek".parse().expect("header"));
+        assert!(check(&request, SECRET, 0).is_err(), "the id is signed, too");
     }
 }

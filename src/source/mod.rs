@@ -4,7 +4,14 @@
 //! resolved. Parsing takes nothing but an [`Authentic`] request, and only the checks in [`auth`] make one.
 
 pub mod auth;
+pub mod aws;
+pub mod bitbucket;
+pub mod ghcr;
+pub mod git;
+pub mod gitea;
 pub mod github;
+pub mod github_hook;
+pub mod gitlab;
 pub mod json;
 pub mod oci;
 
@@ -19,8 +26,9 @@ use jiff::Timestamp;
 use crate::domain::event::{Detail, Original};
 use crate::domain::name::Name;
 use crate::domain::secret::{Resolved, SecretRef};
-use crate::relay::format::{Fields, KeyDescription, Keys};
+use crate::relay::format::{At, Fields, KeyDescription, Keys, Problems};
 use auth::{AuthError, Authentic};
+use aws::AccountId;
 
 /// Which function a source belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -39,7 +47,7 @@ pub enum Function {
 pub struct SourceType {
     /// The type's name in the relay file, and of its folder in `events/`.
     pub name: &'static str,
-    /// The function that takes its requests.
+    /// The function that takes its requests, unless an entry says otherwise ([`Source::function`]).
     pub function: Function,
     /// How its sender proves who it is, in a few words for the README's table.
     pub authenticates_by: &'static str,
@@ -69,8 +77,13 @@ impl SourceType {
 }
 
 /// Every source type. The relay file, the functions, the command, the README's table and the tests go by it.
-pub static TYPES: &[SourceType] =
-    &[SourceType::new::<github::Github>("github", Function::GitWebhook, "HMAC-SHA256 over the body")];
+pub static TYPES: &[SourceType] = &[
+    SourceType::new::<github::Github>("github", Function::GitWebhook, "HMAC-SHA256 over the body"),
+    SourceType::new::<ghcr::Ghcr>("ghcr", Function::RegistryPush, "HMAC-SHA256 over the body"),
+    SourceType::new::<gitea::Gitea>("gitea", Function::GitWebhook, "HMAC-SHA256 over the JSON"),
+    SourceType::new::<gitlab::Gitlab>("gitlab", Function::GitWebhook, "secret token, or Standard Webhooks signature"),
+    SourceType::new::<bitbucket::Bitbucket>("bitbucket", Function::GitWebhook, "HMAC-SHA256 over the body"),
+];
 
 /// How a request reached us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,10 +94,13 @@ pub enum Via {
     Invocation,
 }
 
+/// [`Invocation::source`] of what comes by SNS.
+pub const SNS: &str = "aws:sns";
+
 /// What is known of an event without HTTP, to find the source that it belongs to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Invocation {
-    /// EventBridge's `source`, such as `aws.ecr`; `aws:sns` for SNS.
+    /// EventBridge's `source`, such as `aws.ecr`; [`SNS`] for SNS.
     pub source: String,
     /// EventBridge's `detail-type`.
     pub detail_type: Option<String>,
@@ -94,6 +110,54 @@ pub struct Invocation {
     pub region: Option<String>,
     /// ARN of the SNS topic.
     pub topic: Option<String>,
+}
+
+/// Which events without HTTP a source takes. What is left out is any.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Claim<'a> {
+    /// The values of [`Invocation::source`].
+    pub sources: Option<&'a [&'a str]>,
+    /// The accounts.
+    pub accounts: Option<&'a [AccountId]>,
+    /// The regions.
+    pub regions: Option<&'a [String]>,
+    /// The SNS topics; events that came by none are not concerned.
+    pub topics: Option<&'a [String]>,
+}
+
+impl Claim<'_> {
+    /// Whether the source takes this event.
+    pub fn covers(&self, invocation: &Invocation) -> bool {
+        fn among<T>(list: Option<&[T]>, value: Option<&str>, is: impl Fn(&T, &str) -> bool) -> bool {
+            list.is_none_or(|list| value.is_some_and(|value| list.iter().any(|one| is(one, value))))
+        }
+        among(self.sources, Some(&invocation.source), |one, value| *one == value)
+            && among(self.accounts, invocation.account.as_deref(), |one, value| one.0 == value)
+            && among(self.regions, invocation.region.as_deref(), |one, value| one == value)
+            && (invocation.topic.is_none()
+                || among(self.topics, invocation.topic.as_deref(), |one, value| one == value))
+    }
+
+    /// Whether there could be an event that both sources take.
+    pub fn overlaps(&self, other: &Claim<'_>) -> bool {
+        fn meet<T: PartialEq>(one: Option<&[T]>, other: Option<&[T]>) -> bool {
+            match (one, other) {
+                (Some(one), Some(other)) => one.iter().any(|value| other.contains(value)),
+                _ => true,
+            }
+        }
+        let takes = |claim: &Claim<'_>, source: &str| claim.sources.is_none_or(|sources| sources.contains(&source));
+        let both = |source: &str| takes(self, source) && takes(other, source);
+        let named = [self.sources, other.sources];
+        let mut named = named.iter().copied().flatten().flatten().filter(|source| both(source)).peekable();
+        let unlimited = self.sources.is_none() && other.sources.is_none();
+        // Topics keep apart only what comes by topics.
+        let by_topic_only = !unlimited && named.peek().is_some() && named.clone().all(|source| *source == SNS);
+        (unlimited || named.peek().is_some())
+            && (!by_topic_only || meet(self.topics, other.topics))
+            && meet(self.accounts, other.accounts)
+            && meet(self.regions, other.regions)
+    }
 }
 
 /// A request, completely in memory. An event without HTTP is one, too: its body is the event's JSON.
@@ -208,9 +272,17 @@ pub trait Source: Debug + Send + Sync {
     /// The error says what is missing.
     fn sign(&self, request: &mut Request, secrets: &Resolved, now: Timestamp) -> Result<(), String>;
 
-    /// Whether an event without HTTP is one for this source, by its type and its own keys.
-    fn claims(&self, _invocation: &Invocation) -> bool {
-        false
+    /// The function that takes its requests, where its own keys decide that and not its type.
+    fn function(&self) -> Option<Function> {
+        None
+    }
+
+    /// Notes what is wrong with its keys in combination; `at` is the place of the entry.
+    fn check(&self, _at: &At, _problems: &mut Problems) {}
+
+    /// The events without HTTP that are for this source, by its type and its own keys.
+    fn claim(&self) -> Option<Claim<'_>> {
+        None
     }
 
     /// Whether its sender asks before it sends: with `OPTIONS` and `WebHook-Request-Origin`, as «HTTP 1.1 Web Hooks

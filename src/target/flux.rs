@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::{Class, Outbound, RenderError, Response, Target, classify_by_status, excerpt, retry_after};
 use crate::domain::delivery::Delivery;
-use crate::domain::event::{Detail, Event};
+use crate::domain::event::{Detail, Event, Original};
 use crate::domain::outcome::{Blame, Outcome};
 use crate::domain::secret::{Resolved, Secret, SecretRef};
 use crate::domain::signature::{self, Algorithm, Encoding};
@@ -228,6 +228,11 @@ pub fn hook_path(token: &Secret, name: &str, namespace: &str) -> String {
     format!("/hook/{}", signature::sha256_hex(&[token.expose(), name.as_bytes(), namespace.as_bytes()]))
 }
 
+/// The value of a header of the sender's own request, as far as it is kept.
+fn sent<'a>(original: Option<&'a Original>, name: &str) -> Option<&'a str> {
+    original?.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
+}
+
 /// The current value of a secret that is there and not empty.
 fn present<'s>(secrets: &'s Resolved, reference: &SecretRef) -> Result<&'s Secret, RenderError> {
     let value = secrets.current(reference).filter(|value| !value.is_empty());
@@ -260,6 +265,13 @@ impl Flux {
 
     fn kind(&self) -> ReceiverType {
         self.receiver.kind.0
+    }
+
+    /// The names under which the Receiver may know the event in `header`. The sender's own comes first, where the
+    /// sender is of the Receiver's type.
+    fn names<'a>(&self, header: &str, event: &'a Event, original: Option<&'a Original>) -> Vec<&'a str> {
+        let own = sent(original.filter(|_| self.needs_original(event)), header);
+        own.into_iter().chain(names::names(self.kind(), event)).collect()
     }
 
     /// Whether the Receiver's `.spec.events` let an event of this name pass.
@@ -304,19 +316,14 @@ impl Flux {
         let body: bytes::Bytes = body.map_err(|error| RenderError::Unfit(error.to_string()))?;
         // JSON always: of anything else a Receiver's `resourceFilter` sees nothing.
         let mut request = Outbound::post(String::new(), "application/json", body);
-        let sent = |name: &str| {
-            let headers = original.into_iter().flat_map(|original| &original.headers);
-            headers.filter(|(header, _)| header == name).map(|(_, value)| value.as_str()).next()
-        };
         if let Some(header) = names::header(self.kind()) {
-            // The sender's own word comes first, where the sender is of the Receiver's type.
-            let candidates: Vec<_> = sent(header).into_iter().chain(names::names(self.kind(), event)).collect();
-            let name = candidates.iter().find(|name| self.lets_in(name)).or(candidates.first());
+            let names = self.names(header, event, original);
+            let name = names.iter().find(|name| self.lets_in(name)).or(names.first());
             request.header(header, name.copied().unwrap_or_default())?;
         }
         match self.kind() {
             ReceiverType::Github => {
-                request.header("x-github-delivery", sent("x-github-delivery").unwrap_or(&event.id))?;
+                request.header("x-github-delivery", sent(original, "x-github-delivery").unwrap_or(&event.id))?;
             }
             ReceiverType::Cdevents => {
                 request.header("ce-specversion", "1.0")?;
@@ -365,7 +372,7 @@ impl Target for Flux {
             .then(|| format!("Receivers of type {receiver} are for pushes to registries only"))
     }
 
-    fn wants(&self, event: &Event) -> Result<(), String> {
+    fn wants(&self, event: &Event, original: Option<&Original>) -> Result<(), String> {
         use ReceiverType::{Dockerhub, Nexus, Quay};
         if let Some(why) = self.refuses(event.kind()) {
             return Err(why);
@@ -386,10 +393,8 @@ impl Target for Flux {
                 _ => {}
             }
         }
-        if names::header(receiver).is_none() {
-            return Ok(());
-        }
-        let names = names::names(receiver, event);
+        let Some(header) = names::header(receiver) else { return Ok(()) };
+        let names = self.names(header, event, original);
         match names.iter().any(|name| self.lets_in(name)) {
             true => Ok(()),
             false => Err(format!("the Receiver's events leave out `{}`", names.join("` and `"))),

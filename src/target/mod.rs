@@ -13,7 +13,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::domain::delivery::Delivery;
-use crate::domain::event::Event;
+use crate::domain::event::{Event, Original};
 use crate::domain::outcome::{Blame, Outcome};
 use crate::domain::secret::{Resolved, SecretRef};
 use crate::relay::format::{Fields, KeyDescription, Keys};
@@ -143,9 +143,9 @@ pub trait Target: Debug + Send + Sync {
         None
     }
 
-    /// Whether the target has any use for `event`; the error completes «not told: …». Asked before anything is
+    /// Whether the target has any use for `event`, which came by `original`; the error completes «not told: …». Asked before anything is
     /// queued.
-    fn wants(&self, _event: &Event) -> Result<(), String> {
+    fn wants(&self, _event: &Event, _original: Option<&Original>) -> Result<(), String> {
         Ok(())
     }
 

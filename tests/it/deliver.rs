@@ -55,7 +55,9 @@ fn world() -> World {
         clock: clock.clone(),
         meter: Arc::new(FakeMeter::default()),
         chance: || 0.5,
+        alone: Default::default(),
         timed_out: Mutex::default(),
+        stopping: Default::default(),
     };
     World { deliverer, secrets, queue, dead, state, sender, clock }
 }
@@ -364,14 +366,24 @@ async fn a_message_that_merely_waited_long_is_tried_alone_and_goes_on_as_any_oth
     assert!(world.letters().is_empty() && world.state.records.lock().expect("lock").is_empty());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn without_time_for_a_whole_attempt_the_next_invocation_gets_the_message() {
     let world = world();
-    let message = world.message("cluster", 1, 1);
-    let kept = world.deliverer.work(vec![message], Instant::now() + Duration::from_secs(10)).await;
-    assert_eq!(kept.len(), 1);
+    world.sender.take_seconds(25);
+    world.sender.answer(200, "");
+    let messages = vec![world.message("cluster", 1, 1), world.message("cluster", 2, 1)];
+    let kept = world.deliverer.work(messages, Instant::now() + Duration::from_secs(60)).await;
+    assert_eq!(kept.len(), 1, "the first took so long that 30 s for the second are not left");
     assert_eq!(world.queue.held()[0].1, Duration::ZERO);
-    assert!(world.sender.sent().is_empty());
+    assert_eq!(world.sender.sent().len(), 1);
+}
+
+#[tokio::test]
+async fn a_function_with_less_time_than_its_targets_time_out_still_tries() {
+    let world = world();
+    world.sender.answer(200, "");
+    let messages = vec![world.message("cluster", 1, 1)];
+    assert!(world.deliverer.work(messages, Instant::now() + Duration::from_secs(20)).await.is_empty());
 }
 
 #[tokio::test]

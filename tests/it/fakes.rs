@@ -236,6 +236,7 @@ pub struct FakeSender {
     pub poison: Mutex<Option<&'static str>>,
     /// Whether sending never ends, as when the process dies.
     dying: Mutex<bool>,
+    seconds: Mutex<u64>,
     died: tokio::sync::Notify,
 }
 
@@ -246,6 +247,11 @@ impl FakeSender {
 
     pub fn answer_with(&self, answer: Result<Response, SendError>) {
         lock(&self.answers).push_back(answer);
+    }
+
+    /// From now on every answer takes this long.
+    pub fn take_seconds(&self, seconds: u64) {
+        *lock(&self.seconds) = seconds;
     }
 
     /// The next attempt ends the process: it never returns.
@@ -279,6 +285,10 @@ impl Sender for FakeSender {
         if dying {
             self.died.notify_one();
             std::future::pending::<()>().await;
+        }
+        let seconds = *lock(&self.seconds);
+        if seconds > 0 {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
         }
         let poison = *lock(&self.poison);
         if let Some(poison) = poison {

@@ -54,6 +54,7 @@ fn world_with(queue: FakeQueue) -> World {
         relay: relay(RELAY),
         secrets: store(&secrets, &clock),
         queue: queue.clone(),
+        agents: Default::default(),
         clock: clock.clone(),
         meter: meter.clone(),
         function: None,
@@ -386,4 +387,26 @@ routes: [{ to: [log] }]
             "b3072c7361fd4a7c022698782baaeb54992df5865b126c94e89d1ef2be6d4281"
         );
     }
+}
+
+#[tokio::test]
+async fn a_target_with_an_agent_is_told_from_the_agents_own_queue() {
+    let mut world = world();
+    world.intake.relay = relay(
+        r#"
+sources: { github: { type: github, secret: "ssm:/github" } }
+targets:
+  near: { type: http, url: "https://near.example.com/" }
+  inside: { type: http, url: "https://inside.example.com/", agent: prod }
+routes: [{ to: [near, inside] }]
+"#,
+    );
+    let agent = Arc::new(FakeQueue::default());
+    world.intake.agents.insert(sluice::domain::name::Name::parse("prod").expect("name"), agent.clone());
+    assert_eq!(world.intake.answer(push()).await.status, 202);
+    let groups = |queue: &FakeQueue| queue.sent().iter().map(|message| message.group.clone()).collect::<Vec<_>>();
+    assert_eq!((groups(&world.queue), groups(&agent)), (vec!["near".to_owned()], vec!["inside".to_owned()]));
+    agent.set_down(true);
+    let again = Incoming { request_id: "request-2".into(), ..push() };
+    assert_eq!(world.intake.answer(again).await.status, 503, "all or nothing is acknowledged");
 }

@@ -3,11 +3,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
+#[path = "../support/any_source.rs"]
+mod any_source;
 mod deliver;
 mod fakes;
 mod golden;
 mod house;
+mod how_to;
 mod intake;
+mod random;
 mod readme;
 #[path = "../support/receiver.rs"]
 mod receiver;
@@ -15,3 +19,4 @@ mod relay;
 mod rotation;
 mod sources;
 mod targets;
+mod tls;

@@ -32,6 +32,14 @@ fn function(of: &source::SourceType) -> String {
     serde_json::to_value(of.function).expect("JSON").as_str().expect("text").to_owned()
 }
 
+/// What the OpenTofu module reads to know which function a source belongs to.
+#[test]
+fn the_module_knows_the_function_of_every_source_type() {
+    let types: std::collections::BTreeMap<_, _> = source::TYPES.iter().map(|of| (of.name, function(of))).collect();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("infra/source-types.json");
+    crate::golden::check(&path, &serde_json::to_string_pretty(&types).expect("JSON"));
+}
+
 #[test]
 fn the_readme_lists_every_type_with_its_keys() {
     let mut sources =

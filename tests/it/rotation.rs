@@ -57,11 +57,13 @@ egress: {{ allow: [127.0.0.0/8] }}
             queue: queue.clone(),
             dead_letters: dead.clone(),
             state: Arc::new(FakeState::default()),
-            sender: Arc::new(HttpSender::new().expect("TLS")),
+            sender: Arc::new(HttpSender::new()),
             clock: clock.clone(),
             meter: Arc::new(FakeMeter::default()),
             chance: || 0.5,
+            alone: Default::default(),
             timed_out: Mutex::default(),
+            stopping: Default::default(),
         };
         let waiting = VecDeque::new();
         Self { deliverer, secrets, clock, queue, dead, flux, waiting, pushed: 0, set_aside: 0 }

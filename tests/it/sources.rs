@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use sluice::domain::event::Event;
+use sluice::domain::event::{Detail, Event};
 use sluice::domain::name::Name;
 use sluice::domain::secret::{Resolved, Secret, SecretRef};
 use sluice::relay::{Relay, SourceEntry};
 use sluice::rim::local::samples;
 use sluice::rim::yaml;
 use sluice::source::auth::AuthError;
-use sluice::source::{ParseError, Parsed, Request, SourceType, TYPES, Via};
+use sluice::source::{Found, ParseError, Parsed, Request, SourceType, TYPES, Via};
 
 use crate::golden;
 
@@ -43,6 +43,10 @@ fn folders() -> Vec<Folder> {
             Folder { of, path, relay }
         })
         .collect()
+}
+
+fn folder(name: &str) -> Folder {
+    folders().into_iter().find(|folder| folder.of.name == name).expect("a type of this name")
 }
 
 impl Folder {
@@ -82,12 +86,37 @@ impl Folder {
     }
 
     fn authenticate(&self, request: &Request, secrets: &Resolved) -> Result<(), AuthError> {
-        self.entry().source.authenticate(request, secrets, NOW.parse().expect("time")).map(drop)
+        self.entry().authenticate(request, secrets, NOW.parse().expect("time")).map(drop)
     }
 
     fn parse(&self, request: &Request, secrets: &Resolved) -> Result<Parsed, ParseError> {
-        let source = &self.entry().source;
-        source.parse(source.authenticate(request, secrets, NOW.parse().expect("time")).expect("authentic"))
+        let authentic = self.entry().authenticate(request, secrets, NOW.parse().expect("time")).expect("authentic");
+        self.entry().source.parse(authentic)
+    }
+
+    /// The same folder, with another entry of the relay file.
+    fn with(self, entry: &Value) -> Self {
+        let file = json!({ "sources": { self.of.name: entry }, "targets": {}, "routes": [] });
+        Self { relay: Relay::from_value(&file).expect("sound"), ..self }
+    }
+
+    /// What comes out of a sample.
+    fn outcome(&self, sample: &str) -> Result<Parsed, ParseError> {
+        let request = self.request(&self.path.join(sample));
+        self.outcome_of(request)
+    }
+
+    /// What comes out of this body, sent with the headers of a sample.
+    fn outcome_of_body(&self, sample: &str, body: impl Into<Bytes>) -> Result<Parsed, ParseError> {
+        let mut request = self.request(&self.path.join(sample));
+        request.body = body.into();
+        self.outcome_of(request)
+    }
+
+    fn outcome_of(&self, mut request: Request) -> Result<Parsed, ParseError> {
+        let known = own_secrets(self.entry());
+        self.entry().source.sign(&mut request, &known, NOW.parse().expect("time")).expect("signed");
+        self.parse(&request, &known)
     }
 }
 
@@ -100,8 +129,12 @@ fn secrets(entry: &SourceEntry, value: impl Fn(usize) -> &'static str) -> Resolv
     resolved
 }
 
+/// Values of secrets, in the one form that every type takes: `whsec_` and base64. Most take any bytes.
+const VALUES: [&str; 3] =
+    ["whsec_dGhlIGZpcnN0IHNlY3JldA==", "whsec_dGhlIHNlY29uZCBzZWNyZXQ=", "whsec_dGhlIHRoaXJkIHNlY3JldA=="];
+
 fn own_secrets(entry: &SourceEntry) -> Resolved {
-    secrets(entry, |i| ["the first secret", "the second secret", "the third secret"][i])
+    secrets(entry, |i| VALUES[i])
 }
 
 #[test]
@@ -141,10 +174,14 @@ fn describe(folder: &Folder, parsed: &Parsed, body: &Bytes) -> Value {
         let same = if original.body == *body { "as sent" } else { "unpacked" };
         json!({ "content_type": original.content_type, "headers": original.headers, "body": same })
     });
-    json!({
+    let mut said = json!({
         "delivery_id": parsed.delivery_id, "summary": parsed.summary, "ignored": parsed.ignored,
         "events": events, "original": original,
-    })
+    });
+    if let Some(reply) = &parsed.reply {
+        said["reply"] = reply.clone();
+    }
+    said
 }
 
 #[test]
@@ -154,11 +191,11 @@ fn every_secret_of_a_source_is_accepted() {
         for reference in folder.entry().secrets() {
             let mut signer = Resolved::default();
             for one in folder.entry().secrets() {
-                let value = if one == reference { "the right one" } else { "another" };
+                let value = if one == reference { VALUES[0] } else { VALUES[1] };
                 signer.insert(one.clone(), vec![Secret::new(value)]);
             }
             // The sender signs with its first secret; we know that value under `reference`, wherever that stands.
-            let first = secrets(folder.entry(), |_| "the right one");
+            let first = secrets(folder.entry(), |_| VALUES[0]);
             let request = folder.signed(file, &first);
             assert_eq!(folder.authenticate(&request, &signer), Ok(()), "{} {reference}", folder.of.name);
         }
@@ -169,10 +206,10 @@ fn every_secret_of_a_source_is_accepted() {
 fn the_value_before_the_current_one_is_accepted_where_the_store_gives_it() {
     for folder in folders() {
         let file = &folder.samples()[0];
-        let request = folder.signed(file, &secrets(folder.entry(), |_| "the old value"));
+        let request = folder.signed(file, &secrets(folder.entry(), |_| VALUES[1]));
         let mut both = Resolved::default();
         for reference in folder.entry().secrets() {
-            both.insert(reference.clone(), vec![Secret::new("the new value"), Secret::new("the old value")]);
+            both.insert(reference.clone(), vec![Secret::new(VALUES[0]), Secret::new(VALUES[1])]);
         }
         assert_eq!(folder.authenticate(&request, &both), Ok(()), "{}", folder.of.name);
     }
@@ -223,7 +260,7 @@ fn a_signed_body_that_was_changed_by_one_bit_is_refused() {
             folder.entry().source.sign(&mut other, &known, NOW.parse().expect("time")).expect("signed");
             other
         };
-        if other.headers == request.headers {
+        if other.headers == request.headers && other.token == request.token {
             continue; // What proves this sender does not depend on the body.
         }
         let mut body = request.body.to_vec();
@@ -231,6 +268,29 @@ fn a_signed_body_that_was_changed_by_one_bit_is_refused() {
         body[middle] ^= 1;
         request.body = body.into();
         assert!(matches!(folder.authenticate(&request, &known), Err(AuthError::Mismatch(_))), "{}", folder.of.name);
+    }
+}
+
+#[test]
+fn a_sender_that_cannot_sign_proves_itself_by_the_url_and_nothing_else() {
+    for folder in folders() {
+        let known = own_secrets(folder.entry());
+        let request = folder.signed(&folder.samples()[0], &known);
+        let by_url = folder.entry().url_secret().is_some();
+        assert_eq!(request.token.is_some(), by_url, "{}", folder.of.name);
+        if by_url {
+            let bare = folder.request(&folder.samples()[0]);
+            assert_eq!(request.headers, bare.headers, "{}", folder.of.name);
+            for token in ["", "the first secret", &"0".repeat(64)] {
+                let request = Request { token: Some(token.into()), ..request.clone() };
+                let refused = folder.authenticate(&request, &known);
+                assert!(matches!(refused, Err(AuthError::Mismatch(_))), "{} {token}: {refused:?}", folder.of.name);
+            }
+            // The token of one source is none for another, though both know the same secret.
+            let elsewhere = Request { source: Name::parse("another").expect("name"), ..request };
+            let refused = folder.authenticate(&elsewhere, &known);
+            assert!(matches!(refused, Err(AuthError::Mismatch(_))), "{}: {refused:?}", folder.of.name);
+        }
     }
 }
 
@@ -268,11 +328,16 @@ fn another_types_payload_makes_no_event_or_one_of_its_own() {
     }
 }
 
+mod bitbucket;
+mod ghcr;
+mod gitea;
+mod gitlab;
+
 mod github {
     use super::*;
 
     fn folder() -> Folder {
-        folders().into_iter().find(|folder| folder.of.name == "github").expect("github")
+        super::folder("github")
     }
 
     fn with_signature(signature: &str) -> Result<(), AuthError> {
@@ -359,40 +424,40 @@ mod github {
 
     #[test]
     fn a_wrong_field_is_named_with_its_place_and_without_its_content() {
-        let folder = folder();
-        let known = own_secrets(folder.entry());
-        let mut request = folder.request(&folder.path.join("push.json"));
-        request.body =
-            Bytes::from_static(b"{\"ref\":\"refs/heads/main\",\"repository\":{\"full_name\":[\"hunter2\"]}}");
-        folder.entry().source.sign(&mut request, &known, NOW.parse().expect("time")).expect("signed");
-        let error = folder.parse(&request, &known).expect_err("malformed").to_string();
+        let body = "{\"ref\":\"refs/heads/main\",\"repository\":{\"full_name\":[\"hunter2\"]}}";
+        let error = folder().outcome_of_body("push.json", body).expect_err("malformed").to_string();
         assert!(error.contains("repository.full_name") && !error.contains("hunter2"), "{error}");
     }
 
     #[test]
     fn the_events_key_decides_what_is_relayed_and_pings_never_are() {
-        let file = json!({
-            "sources": { "github": { "type": "github", "secret": "env:FIRST", "events": ["release", "ping"], "deletes": true } },
-            "targets": {}, "routes": [],
-        });
-        let relay = Relay::from_value(&file).expect("sound");
-        let folder = Folder { relay, ..folder() };
-        let known = own_secrets(folder.entry());
-        let events = |sample: &str| {
-            let request = folder.signed(&folder.path.join(sample), &known);
-            folder.parse(&request, &known).expect("parsed").events.len()
-        };
+        let folder = folder().with(&json!({
+            "type": "github", "secret": "env:FIRST", "events": ["release", "ping"], "deletes": true,
+        }));
+        let events = |sample| folder.outcome(sample).expect("parsed").events.len();
         assert_eq!((events("push.json"), events("ping.json"), events("release-published.json")), (0, 0, 1));
     }
 
     #[test]
     fn a_deleted_ref_is_relayed_where_the_source_says_so() {
-        let entry = json!({ "type": "github", "secret": "env:FIRST", "deletes": true });
-        let file = json!({ "sources": { "github": entry }, "targets": {}, "routes": [] });
-        let folder = Folder { relay: Relay::from_value(&file).expect("sound"), ..folder() };
-        let known = own_secrets(folder.entry());
-        let request = folder.signed(&folder.path.join("push-branch-deleted.json"), &known);
-        assert_eq!(folder.parse(&request, &known).expect("parsed").events.len(), 1);
+        let folder = folder().with(&json!({ "type": "github", "secret": "env:FIRST", "deletes": true }));
+        assert_eq!(folder.outcome("push-branch-deleted.json").expect("parsed").events.len(), 1);
+    }
+
+    #[test]
+    fn what_a_forced_push_took_away_is_in_no_list_of_paths() {
+        let truncated = |sample| match &folder().outcome(sample).expect("parsed").events[0].detail {
+            Detail::Git(git) => git.paths_truncated,
+            Detail::ImagePush(_) => panic!("no image"),
+        };
+        assert_eq!((truncated("push.json"), truncated("push-forced.json")), (false, true));
+    }
+
+    #[test]
+    fn an_event_about_no_repository_is_of_no_use_even_where_it_was_asked_for() {
+        let entry = json!({ "type": "github", "secret": "env:FIRST", "events": "organization" });
+        let parsed = folder().with(&entry).outcome("organization-member-added.json").expect("parsed");
+        assert!(parsed.events.is_empty() && parsed.ignored.is_some());
     }
 
     #[test]

@@ -157,7 +157,7 @@ fn what_every_target_is_sent_is_reviewed() {
         // Only some Receivers make something else of an image with several tags or none.
         let occasions = occasions().into_iter().take(if name.as_str().starts_with("flux-") { 4 } else { 2 });
         for (occasion, delivery) in occasions {
-            let shown = match entry.target.wants(&delivery.event) {
+            let shown = match entry.target.wants(&delivery.event, delivery.original.as_ref()) {
                 Ok(()) => as_text(&render(entry, &delivery)),
                 Err(why) => format!("not told: {why}"),
             };
@@ -167,9 +167,23 @@ fn what_every_target_is_sent_is_reviewed() {
     }
 }
 
+/// The vectors are made from Flux's own formula, by other code than ours.
+#[test]
+fn paths_agree_with_flux_for_every_vector() {
+    let text = include_str!("../data/flux-vectors.json");
+    let vectors: serde_json::Value = serde_json::from_str(text).expect("JSON");
+    let paths = vectors["webhook_paths"].as_array().expect("paths");
+    assert!(paths.len() >= 6);
+    for vector in paths {
+        let part = |name: &str| vector[name].as_str().expect("text").to_owned();
+        let path = sluice::target::flux::hook_path(&Secret::new(part("token")), &part("name"), &part("namespace"));
+        assert_eq!(path, part("path"), "{}", vector["note"]);
+    }
+}
+
 fn loopback() -> Connection {
     let allow = vec!["127.0.0.0/8".parse().expect("network")];
-    Connection { egress: sluice::domain::egress::Rules { allow }, plaintext: false }
+    Connection { egress: sluice::domain::egress::Rules { allow }, plaintext: false, ..Connection::default() }
 }
 
 const WAIT: Duration = Duration::from_secs(10);
@@ -213,13 +227,13 @@ async fn receivers_of_every_type_accept_what_they_are_sent() {
             let samples = ["push-form.form", "release-published.json", "push-tag.json", "workflow-run-completed.json"];
             let occasions = occasions().into_iter().chain(samples.map(|sample| (sample, delivery(sample))));
             for (occasion, delivery) in occasions.chain([("tag-only", image(&["5.0.1"], None))]) {
-                if entry.target.wants(&delivery.event).is_err() {
+                if entry.target.wants(&delivery.event, delivery.original.as_ref()).is_err() {
                     continue;
                 }
                 let requests =
                     entry.target.render(&delivery, &secrets(entry, &secret), NOW.parse().expect("time")).expect("fits");
                 let [request] = <[Outbound; 1]>::try_from(requests).expect("one, while no token is being changed");
-                let answer = HttpSender::new().expect("TLS").send(request, &loopback(), WAIT).await.expect("answer");
+                let answer = HttpSender::new().send(request, &loopback(), WAIT).await.expect("answer");
                 let outcome = entry.target.classify(&answer, Timestamp::UNIX_EPOCH);
                 assert_eq!(outcome, Outcome::Delivered, "{kind} {occasion}: {:?}", receivers.rejected());
                 told.push((kind, occasion));
@@ -254,7 +268,7 @@ async fn a_receivers_filter_finds_in_a_registrys_body_what_that_registry_says_th
         let delivery = image(&["5.0.1", "5.0", "latest"], Some(DIGEST));
         let requests = entry.target.render(&delivery, &secrets(entry, &secret), NOW.parse().expect("time"));
         let request = requests.expect("fits").remove(0);
-        HttpSender::new().expect("TLS").send(request, &loopback(), WAIT).await.expect("answer");
+        HttpSender::new().send(request, &loopback(), WAIT).await.expect("answer");
         let found = receivers.accepted()[0].json();
         assert_eq!(found.pointer(pointer).and_then(serde_json::Value::as_str), Some(expected), "{kind} {pointer}");
     }
@@ -266,7 +280,7 @@ fn named(receiver: &str, header: &str, delivery: &Delivery) -> Result<String, St
         "a: {{ type: flux, url: 'https://x', receiver: {{ name: apps, namespace: flux-system, {receiver} }}, token: 'env:T' }}"
     ));
     let entry = relay.targets.values().next().expect("target");
-    entry.target.wants(&delivery.event)?;
+    entry.target.wants(&delivery.event, delivery.original.as_ref())?;
     Ok(render(entry, delivery).headers[header].to_str().expect("text").to_owned())
 }
 
@@ -312,6 +326,13 @@ fn the_senders_own_name_for_an_event_goes_before_ours() {
     assert_eq!(named("type: gitlab", "x-gitlab-event", &system).as_deref(), Ok("System Hook"));
     // Unless the Receiver would refuse that one and take ours.
     assert_eq!(named("type: gitlab, events: [Push Hook]", "x-gitlab-event", &system).as_deref(), Ok("Push Hook"));
+    assert_eq!(named("type: gitlab, events: [System Hook]", "x-gitlab-event", &system).as_deref(), Ok("System Hook"));
+    // With a body of ours it is no longer the sender's request.
+    let receiver = "{ type: gitlab, name: apps, namespace: flux-system, events: [System Hook] }";
+    let relay =
+        relay(&format!("a: {{ type: flux, url: 'https://x', receiver: {receiver}, token: 'env:T', body: event }}"));
+    let target = &relay.targets.values().next().expect("target").target;
+    assert!(target.wants(&system.event, system.original.as_ref()).is_err());
     let data_center = with("x-event-key", "repo:refs_changed");
     assert_eq!(named("type: bitbucket", "x-event-key", &data_center).as_deref(), Ok("repo:refs_changed"));
     assert_eq!(named("type: github", "x-github-event", &data_center).as_deref(), Ok("push"));
@@ -321,7 +342,9 @@ fn the_senders_own_name_for_an_event_goes_before_ours() {
 fn what_a_receiver_has_no_use_for_is_not_told_with_the_reason() {
     let (push, by_digest, nothing) = (delivery("push.json"), image(&[], Some(DIGEST)), image(&[], None));
     let relay = relay(TARGETS);
-    let why = |name: &str, delivery: &Delivery| relay.targets[name].target.wants(&delivery.event).err();
+    let why = |name: &str, delivery: &Delivery| {
+        relay.targets[name].target.wants(&delivery.event, delivery.original.as_ref()).err()
+    };
     for name in ["harbor", "dockerhub", "quay", "acr", "nexus", "cdevents"] {
         let expected = format!("Receivers of type {name} are for pushes to registries only");
         assert_eq!(why(&format!("flux-{name}"), &push), Some(expected));
@@ -387,7 +410,7 @@ async fn a_receiver_with_another_token_name_or_type_refuses_and_the_reason_says_
         ));
         let entry = relay.targets.values().next().expect("target");
         let request = render(entry, &delivery("push.json"));
-        let answer = HttpSender::new().expect("TLS").send(request, &loopback(), WAIT).await.expect("answer");
+        let answer = HttpSender::new().send(request, &loopback(), WAIT).await.expect("answer");
         let Outcome::Retry { reason, .. } = entry.target.classify(&answer, Timestamp::UNIX_EPOCH) else {
             panic!("held or set aside, never given up at once");
         };
@@ -493,13 +516,13 @@ mod sending {
     }
 
     async fn send(url: String, connection: &Connection) -> Result<sluice::target::Response, SendError> {
-        HttpSender::new().expect("TLS").send(post(url), connection, WAIT).await
+        HttpSender::new().send(post(url), connection, WAIT).await
     }
 
     #[tokio::test]
     async fn loopback_is_refused_by_address_and_by_name_unless_it_is_allowed() {
         let port = server(Router::new().fallback(any(|| async { "ok" }))).await;
-        let nothing = Connection { egress: Default::default(), plaintext: true };
+        let nothing = Connection { plaintext: true, ..Connection::default() };
         for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "0x7f.1", "2130706433", "127.1"] {
             let refused = send(format!("http://{host}:{port}/"), &nothing).await;
             assert!(
@@ -539,7 +562,7 @@ mod sending {
         .await;
         let url = format!("http://127.0.0.1:{port}/hook/secret-path");
         let patience = Duration::from_millis(50);
-        let sent = HttpSender::new().expect("TLS").send(post(url), &loopback(), patience).await;
+        let sent = HttpSender::new().send(post(url), &loopback(), patience).await;
         assert_eq!(sent.map(|answer| answer.status), Err(SendError::TimedOut(patience)));
         let unused = TcpListener::bind("127.0.0.1:0").await.expect("port").local_addr().expect("address").port();
         let refused = send(format!("http://127.0.0.1:{unused}/hook/secret-path"), &loopback()).await;

@@ -105,6 +105,10 @@ impl SqsQueue {
     }
 }
 
+/// For how long a message that was handed out stays hidden, in seconds, whatever the queue's own setting is: a batch
+/// has four minutes.
+const HIDDEN: i32 = 300;
+
 #[async_trait]
 impl Queue for SqsQueue {
     fn limit(&self) -> usize {
@@ -127,6 +131,7 @@ impl Queue for SqsQueue {
             .receive_message()
             .queue_url(&self.url)
             .max_number_of_messages(i32::try_from(max.clamp(1, ENTRIES_PER_CALL)).unwrap_or(1))
+            .visibility_timeout(HIDDEN)
             .wait_time_seconds(i32::try_from(wait.as_secs()).unwrap_or(i32::MAX))
             .message_system_attribute_names(MessageSystemAttributeName::MessageGroupId)
             .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)

@@ -1,0 +1,115 @@
+//! `sluice agent`: deliveries inside a network that nothing outside can reach. It asks for its work and needs no way
+//! in, but for whoever looks after its health.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, header};
+use http_body_util::Full;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::serve::interrupted;
+use super::{Common, Trouble};
+use crate::deliver::Deliverer;
+use crate::domain::name::Name;
+use crate::rim::aws;
+use crate::rim::chance;
+use crate::rim::clock::SystemClock;
+use crate::rim::consumer::Consumer;
+use crate::rim::local::server;
+use crate::rim::metrics::PrometheusMetrics;
+use crate::rim::sender::HttpSender;
+use crate::secrets::{CACHE, SecretStore};
+
+/// Without an answer of the queue for this long the agent is not well.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Which agent this is.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// The agent's name, as targets have it under `agent`.
+    #[arg(long, value_parser = Name::parse)]
+    name: Name,
+    /// The address for /healthz and /metrics.
+    #[arg(long, default_value = "0.0.0.0:8081", value_name = "ADDR")]
+    listen: String,
+    /// The agent's SQS FIFO queue.
+    #[arg(long, env = "SLUICE_QUEUE_URL", value_name = "URL")]
+    queue_url: String,
+    /// The agent's dead-letter queue.
+    #[arg(long, env = "SLUICE_DEAD_LETTER_URL", value_name = "URL")]
+    dead_letter_url: String,
+    /// The DynamoDB table.
+    #[arg(long, env = "SLUICE_STATE_TABLE", value_name = "NAME")]
+    state_table: String,
+    /// What the queues take, in bytes.
+    #[arg(long, env = "SLUICE_QUEUE_LIMIT", default_value_t = aws::sqs::DEFAULT_LIMIT, value_name = "BYTES")]
+    queue_limit: usize,
+}
+
+pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble> {
+    let backend = common.backend();
+    let relay = Arc::new(common.relay(backend.as_ref()).await?);
+    if !relay.targets.values().any(|entry| entry.keys.agent.as_ref() == Some(&options.name)) {
+        return Err(Trouble::Usage(format!("no target of the relay file has `agent: {}`", options.name)));
+    }
+    let sdk = aws::from_default_chain().await;
+    let clock = Arc::new(SystemClock);
+    let meter = Arc::new(PrometheusMetrics::default());
+    let queue = Arc::new(sdk.queue(options.queue_url, options.queue_limit));
+    let deliverer = Arc::new(Deliverer {
+        relay,
+        secrets: Arc::new(SecretStore::new(backend, clock.clone(), CACHE)),
+        queue: queue.clone(),
+        dead_letters: Arc::new(sdk.queue(options.dead_letter_url, options.queue_limit)),
+        state: Arc::new(sdk.state(options.state_table, clock.clone())),
+        sender: Arc::new(HttpSender::new()),
+        clock,
+        meter: meter.clone(),
+        chance: chance::number,
+        alone: Default::default(),
+        timed_out: Default::default(),
+        stopping: Default::default(),
+    });
+    let listener = server::listen(&options.listen).await.map_err(anyhow::Error::from)?;
+    let address = listener.local_addr().context("the address that is listened on")?;
+    println!("sluice agent {} is at work; http://{address}/healthz and /metrics tell how it is", options.name);
+    let (stop, stopping) = watch::channel(false);
+    let (heard, last_heard) = watch::channel(Some(Instant::now()));
+    let handle = move |request: Request<Bytes>, _: SocketAddr| {
+        let (well, metrics) = (is_well(&last_heard), meter.clone());
+        async move { look(&request, well, &metrics) }
+    };
+    let health = tokio::spawn(server::serve(listener, handle, stopping.clone()));
+    let consumer = Consumer { queue, deliverer, may_give_up: false, heard };
+    let work = tokio::spawn(consumer.run(stopping));
+    interrupted().await.context("signals")?;
+    tracing::info!("stopping: what is under way ends");
+    let _ = stop.send(true);
+    work.await.context("the consumer")?;
+    health.await.context("the health port")?;
+    Ok(())
+}
+
+/// Whether the queue has answered lately.
+fn is_well(last_heard: &watch::Receiver<Option<Instant>>) -> bool {
+    last_heard.borrow().is_some_and(|heard| heard.elapsed() < SILENCE)
+}
+
+fn look(request: &Request<Bytes>, well: bool, metrics: &PrometheusMetrics) -> Response<Full<Bytes>> {
+    match request.uri().path() {
+        "/healthz" if well => server::plain(200, "ok\n"),
+        "/healthz" => server::plain(503, "the queue has not answered for a minute\n"),
+        "/metrics" => {
+            let mut response = Response::new(Full::from(metrics.text()));
+            let kind = HeaderValue::from_static("text/plain; version=0.0.4");
+            response.headers_mut().insert(header::CONTENT_TYPE, kind);
+            response
+        }
+        _ => server::plain(404, "there are /healthz and /metrics\n"),
+    }
+}

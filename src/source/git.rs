@@ -1,0 +1,101 @@
+//! What the events of Git hosts have in common.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::json::{self, text};
+use crate::domain::event::GitEvent;
+use crate::relay::format::OneOrMany;
+
+/// Why an event is ignored that the source does not relay.
+pub const NOT_RELAYED: &str = "this source does not relay events of this type";
+
+/// Why the deletion of a ref is ignored.
+pub const DELETED: &str = "a ref was deleted; `deletes: true` at the source relays that";
+
+/// Whether a source relays events that go by any of these names: as its key `events` says, or by its type's default.
+pub fn relays(events: Option<&OneOrMany<String>>, default: &[&str], names: &[&str]) -> bool {
+    match events {
+        Some(events) => events.0.iter().any(|one| names.contains(&one.as_str())),
+        None => default.iter().any(|one| names.contains(one)),
+    }
+}
+
+/// First line of a text.
+pub fn subject(message: Option<String>) -> Option<String> {
+    text(message.and_then(|message| message.lines().next().map(str::to_owned)))
+}
+
+/// Host (with its port, if it has one) of a URL.
+pub fn host(url: &str) -> Option<String> {
+    let url = url::Url::parse(url).ok()?;
+    let host = url.host_str()?;
+    Some(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
+}
+
+/// Whether a commit is the one that stands for none: all zeros.
+pub fn is_none(commit: &str) -> bool {
+    !commit.is_empty() && commit.bytes().all(|digit| digit == b'0')
+}
+
+/// What an event says, in a few words: `push refs/heads/main`.
+pub fn summary(git: &GitEvent) -> String {
+    let what = git.reference.as_ref().or(git.action.as_ref()).or(git.status.as_ref());
+    [Some(&git.event), what].into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(" ")
+}
+
+/// A commit of a push, as GitHub, Gitea and GitLab list them.
+#[derive(Debug, Deserialize)]
+pub struct Commit {
+    id: Option<String>,
+    message: Option<String>,
+    #[serde(default, deserialize_with = "json::time")]
+    timestamp: Option<Timestamp>,
+    added: Option<Vec<String>>,
+    removed: Option<Vec<String>>,
+    modified: Option<Vec<String>>,
+}
+
+impl Commit {
+    /// Whether it says which paths it touched.
+    pub fn lists_paths(&self) -> bool {
+        self.added.is_some() || self.removed.is_some() || self.modified.is_some()
+    }
+}
+
+/// Notes of a push the paths that its commits touched, and the message of the commit that the ref is at now: `head`,
+/// or the listed one of that id. Returns that commit's time.
+pub fn set_commits(git: &mut GitEvent, mut head: Option<Commit>, commits: Vec<Commit>) -> Option<Timestamp> {
+    let mut paths = BTreeSet::new();
+    for commit in commits {
+        let Commit { id, message, timestamp, added, removed, modified } = commit;
+        paths.extend([added, removed, modified].into_iter().flatten().flatten());
+        if head.is_none() && id.is_some() && id == git.commit {
+            head = Some(Commit { id, message, timestamp, added: None, removed: None, modified: None });
+        }
+    }
+    git.paths = paths.into_iter().collect();
+    let head = head?;
+    git.message = subject(head.message);
+    head.timestamp
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_of_a_url_keeps_its_port() {
+        assert_eq!(host("https://git.example.com:3000/acme/app").as_deref(), Some("git.example.com:3000"));
+        assert_eq!(host("https://github.com/acme/app").as_deref(), Some("github.com"));
+        assert_eq!(host("git@github.com:acme/app.git"), None);
+    }
+
+    #[test]
+    fn only_zeros_stand_for_no_commit() {
+        assert!(is_none("0000000000000000000000000000000000000000"));
+        assert!(!is_none("") && !is_none("0000000a"));
+    }
+}

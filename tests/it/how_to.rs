@@ -1,0 +1,62 @@
+//! The pages that say how a type is added are kept true: every type there is was added that way.
+
+use std::fs;
+use std::path::Path;
+
+use sluice::source;
+
+fn page(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)).expect("page")
+}
+
+/// The files that a page names: lines indented as code, without blanks in them.
+fn files(page: &str) -> Vec<&str> {
+    let code = page.lines().filter(|line| line.starts_with("       ")).map(str::trim);
+    code.filter(|line| !line.is_empty() && !line.contains(' ') && !line.contains('=')).collect()
+}
+
+#[test]
+fn every_source_type_has_the_files_that_the_page_names() {
+    let page = page("adding-a-source.md");
+    let files = files(&page);
+    assert!(files.len() >= 9, "the page names its files: {files:?}");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let list = fs::read_to_string(root.join("src/source/mod.rs")).expect("list");
+    for of in source::TYPES {
+        for file in &files {
+            let name = file.replace("TYPE", if file.starts_with("src") { "MODULE" } else { of.name });
+            if file.contains("CASE") {
+                let folder = root.join("events").join(of.name);
+                let ending = Path::new(file).extension().expect("ending").to_string_lossy().into_owned();
+                // A body's ending says what it is: not all are JSON.
+                let fits = |path: &Path| match ending.as_str() {
+                    "json" => sluice::rim::local::samples::is_body(path),
+                    ending => path.extension().is_some_and(|one| one == ending),
+                };
+                let mut entries = fs::read_dir(&folder).expect("folder").map(|entry| entry.expect("entry").path());
+                assert!(entries.any(|path| fits(&path)), "{} has no {file}", of.name);
+            } else if name.contains("MODULE") {
+                // Types that differ by little share a file: the list says which.
+                let line = list.lines().find(|line| line.contains(&format!("\"{}\"", of.name))).expect("in the list");
+                let module = line.split("new::<").nth(1).and_then(|rest| rest.split("::").next()).expect("module");
+                assert!(root.join(name.replace("MODULE", module)).is_file(), "{}: {name}", of.name);
+            } else {
+                assert!(root.join(&name).is_file(), "{name} is there");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_the_page_says_of_code_is_there() {
+    let page = page("adding-a-source.md");
+    let source: String = ["mod.rs", "auth.rs"]
+        .iter()
+        .map(|file| {
+            fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/source").join(file)).expect("file")
+        })
+        .collect();
+    for name in ["authenticate", "parse", "sign", "Missing", "Mismatch", "Malformed", "ignored", "Authentic"] {
+        assert!(page.contains(name) && source.contains(name), "{name}");
+    }
+}

@@ -1,0 +1,90 @@
+//! Every sample with random edits, and arbitrary bytes, at every source: a short, deterministic run of what the fuzz
+//! target in `fuzz/` does for longer.
+
+use std::path::Path;
+
+use crate::any_source;
+
+/// Edits of each sample.
+const EDITS: usize = 150;
+
+/// Numbers that look random and are the same in every run (`SplitMix64`).
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((z ^ (z >> 31)) % limit.max(1) as u64).expect("below a usize")
+    }
+}
+
+/// Pieces that parsers trip over.
+const PIECES: &[&[u8]] = &[
+    b"null",
+    b"{}",
+    b"[]",
+    b"\"\"",
+    b"-1",
+    b"1e999",
+    b"\\u0000",
+    b"\\ud800",
+    b"\xff",
+    b"\0",
+    b"{\"a\":",
+    b"[[[[",
+    b":",
+    b"@",
+    b"/",
+    b"sha256:",
+    b"18446744073709551616",
+    b"\"ref\":null,",
+    b"%00",
+    b"\xe2\x80\xae",
+];
+
+fn edit(body: &[u8], numbers: &mut Numbers) -> Vec<u8> {
+    let mut body = body.to_vec();
+    for _ in 0..=numbers.below(4) {
+        let at = numbers.below(body.len());
+        match numbers.below(6) {
+            0 if !body.is_empty() => body[at] ^= 1 << numbers.below(8),
+            1 => body.truncate(at),
+            2 => {
+                let piece = PIECES[numbers.below(PIECES.len())];
+                body.splice(at..at, piece.iter().copied());
+            }
+            3 => {
+                let end = (at + numbers.below(40)).min(body.len());
+                body.drain(at..end);
+            }
+            4 => {
+                let end = (at + numbers.below(200)).min(body.len());
+                let again = body[at..end].to_vec();
+                body.splice(at..at, again);
+            }
+            _ => {
+                // A value in place of another.
+                let end = (at + numbers.below(12)).min(body.len());
+                let piece = PIECES[numbers.below(PIECES.len())];
+                body.splice(at..end, piece.iter().copied());
+            }
+        }
+    }
+    body
+}
+
+#[test]
+fn no_edit_of_any_sample_makes_a_source_panic() {
+    let mut numbers = Numbers(20_261_121);
+    for source in any_source::all(Path::new(env!("CARGO_MANIFEST_DIR"))) {
+        for (i, (_, sample)) in source.samples.iter().enumerate() {
+            source.take(i, &sample.body);
+            for _ in 0..EDITS {
+                source.take(i, &edit(&sample.body, &mut numbers));
+            }
+        }
+    }
+}
