@@ -91,9 +91,9 @@ async fn memory(name: &str) -> (u64, u64) {
 #[tokio::main]
 async fn main() {
     println!("{:<14} {:>12} {:>16} {:>16}", "function", "start, ms", "64 KiB: RSS KiB", "3 MiB: peak KiB");
-    for name in ["floor", "git-webhook", "registry-push", "deliver"] {
+    for name in ["floor", "git-webhook", "registry-push", "deliver", "probe"] {
         let start = median_start(name).await;
-        if name == "deliver" || name == "registry-push" {
+        if matches!(name, "registry-push" | "deliver" | "probe") {
             println!("{name:<14} {start:>12.1}");
         } else {
             let (resident, peak) = memory(name).await;

@@ -20,13 +20,12 @@ use tokio::time::Instant;
 use crate::domain::delivery::{DeadLetter, Delivery};
 use crate::domain::name::Name;
 use crate::domain::outcome::{Blame, GivenUp, Outcome};
-use crate::domain::secret::SecretRef;
 use crate::domain::signature;
 use crate::port::{
-    Clock, Connection, Key, Message, Meter, Of, Queue, Received, Record, SendError, Sender, State, Unavailable, Unit,
+    Clock, Key, Message, Meter, Of, Queue, Received, Record, SendError, Sender, State, Unavailable, Unit,
 };
 use crate::relay::{Relay, TargetEntry};
-use crate::secrets::{Found, SecretStore};
+use crate::secrets::SecretStore;
 use crate::target::{Class, RenderError, Response};
 
 /// The first wait after a failed attempt; it doubles with each further one.
@@ -264,14 +263,14 @@ impl Deliverer {
         let started = Instant::now();
         for reread in [false, true] {
             let found = self.secrets.find(entry.secrets(), Some(GRACE)).await;
-            let connection = match self.connection(entry, &found) {
+            let connection = match found.connection(&self.relay, entry) {
                 Ok(connection) => connection,
                 Err(reason) => return Ok(Outcome::Retry { blame: Blame::Target, reason }),
             };
             let requests = match entry.target.render(delivery, &found.resolved, self.clock.now()) {
                 Ok(requests) => requests,
                 Err(RenderError::NoSecret(reference)) => {
-                    return Ok(Outcome::Retry { blame: Blame::Target, reason: without(&reference, &found) });
+                    return Ok(Outcome::Retry { blame: Blame::Target, reason: found.without(&reference) });
                 }
                 Err(RenderError::Unfit(reason)) => return Ok(Outcome::Rejected { reason }),
             };
@@ -303,22 +302,6 @@ impl Deliverer {
             }
         }
         Ok(Outcome::Retry { blame: Blame::Target, reason: "the secret changed while it was used".into() })
-    }
-
-    fn connection(&self, entry: &TargetEntry, found: &Found) -> Result<Connection, String> {
-        let secret = |reference: &Option<SecretRef>| match reference {
-            None => Ok(None),
-            Some(reference) => {
-                found.resolved.current(reference).cloned().map(Some).ok_or_else(|| without(reference, found))
-            }
-        };
-        Ok(Connection {
-            egress: self.relay.egress.clone(),
-            plaintext: entry.keys.plaintext,
-            ca: secret(&entry.keys.ca)?,
-            client_certificate: secret(&entry.keys.client_certificate)?,
-            proxy: secret(&entry.keys.proxy)?,
-        })
     }
 
     async fn judge(
@@ -556,13 +539,6 @@ fn probe_key(target: &Name) -> Key {
 
 fn later(at: Timestamp, wait: Duration) -> Timestamp {
     at.checked_add(wait).unwrap_or(Timestamp::MAX)
-}
-
-/// Why a delivery waits for a secret.
-fn without(reference: &SecretRef, found: &Found) -> String {
-    let why = found.missing.iter().find(|(missing, _)| missing == reference);
-    let why = why.map_or_else(|| "it is empty".to_owned(), |(_, error)| error.to_string());
-    format!("the secret {reference} cannot be had: {why}")
 }
 
 /// A length of time in a reason.

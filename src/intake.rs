@@ -333,8 +333,12 @@ impl Intake {
         let mut left_out: Vec<String> = parsed.ignored.into_iter().collect();
         let mut queues: BTreeMap<Option<&Name>, Vec<Message>> = BTreeMap::new();
         let mut deliveries = Vec::new();
-        for found in parsed.events {
-            let identity = found.identity.unwrap_or_else(|| request_id.to_owned());
+        for (i, found) in parsed.events.into_iter().enumerate() {
+            // Each event of the request is one of its own.
+            let identity = found.identity.unwrap_or_else(|| match i {
+                0 => request_id.to_owned(),
+                i => format!("{request_id} {i}"),
+            });
             let event = Event {
                 detail: found.detail,
                 id: Event::id_of(name, &identity),

@@ -10,7 +10,8 @@
 //!
 //! [`intake`] authenticates a request, parses it, finds its targets and puts one delivery for each on the queue;
 //! only then does the sender get its 2xx. [`deliver`] takes deliveries off the queue, renders each for its target,
-//! sends it and judges the answer: delivered, tried again later, or given up as a dead letter.
+//! sends it and judges the answer: delivered, tried again later, or given up as a dead letter. [`probe`] asks now and
+//! then whether the receivers are there.
 //!
 //! # What holds always
 //!
@@ -19,8 +20,8 @@
 //!
 //! # The house
 //!
-//! [`domain`], [`relay`], [`source`] and [`target`] are pure and know nothing of I/O. [`intake`], [`deliver`] and
-//! [`secrets`] are the engine, written against the [`port`]s. [`rim`] implements the ports, on AWS and on the
+//! [`domain`], [`relay`], [`source`] and [`target`] are pure and know nothing of I/O. [`intake`], [`deliver`],
+//! [`probe`] and [`secrets`] are the engine, written against the [`port`]s. [`rim`] implements the ports, on AWS and on the
 //! local machine, and [`command`] is the `sluice` command. Each may use those before it, never those after it; a
 //! test reads the `use` lines.
 
@@ -29,6 +30,7 @@ pub mod deliver;
 pub mod domain;
 pub mod intake;
 pub mod port;
+pub mod probe;
 pub mod relay;
 pub mod rim;
 pub mod secrets;

@@ -174,9 +174,12 @@ pub enum SendError {
     /// What the target is configured with cannot be used: a certificate that is none, a proxy that is no URL.
     #[error("{0}")]
     Unusable(String),
-    /// Nothing reached the other side: name, connection or TLS.
+    /// Nothing reached the other side: name or connection.
     #[error("no connection: {0}")]
     Connect(String),
+    /// One side does not trust the other, or they do not speak the same TLS.
+    #[error("no connection: TLS: {0}")]
+    Tls(String),
     /// The request left, and no answer came in time.
     #[error("no answer within {0:?}")]
     TimedOut(Duration),

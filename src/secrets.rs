@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::domain::secret::{Resolved, Secret, SecretRef};
-use crate::port::{Clock, FetchError, Fetched, SecretBackend};
+use crate::port::{Clock, Connection, FetchError, Fetched, SecretBackend};
+use crate::relay::{Relay, TargetEntry};
 
 /// How long a value is used before it is fetched again.
 pub const CACHE: Duration = Duration::from_secs(5 * 60);
@@ -30,6 +31,32 @@ pub struct Found {
     pub resolved: Resolved,
     /// What could not be had, and why.
     pub missing: Vec<(SecretRef, FetchError)>,
+}
+
+impl Found {
+    /// How the target `entry` is connected to. The error says which secret is not there.
+    pub fn connection(&self, relay: &Relay, entry: &TargetEntry) -> Result<Connection, String> {
+        let secret = |reference: &Option<SecretRef>| match reference {
+            None => Ok(None),
+            Some(reference) => {
+                self.resolved.current(reference).cloned().map(Some).ok_or_else(|| self.without(reference))
+            }
+        };
+        Ok(Connection {
+            egress: relay.egress.clone(),
+            plaintext: entry.keys.plaintext,
+            ca: secret(&entry.keys.ca)?,
+            client_certificate: secret(&entry.keys.client_certificate)?,
+            proxy: secret(&entry.keys.proxy)?,
+        })
+    }
+
+    /// What is said where `reference` is needed and not there.
+    pub fn without(&self, reference: &SecretRef) -> String {
+        let why = self.missing.iter().find(|(missing, _)| missing == reference);
+        let why = why.map_or_else(|| "it is empty".to_owned(), |(_, error)| error.to_string());
+        format!("the secret {reference} cannot be had: {why}")
+    }
 }
 
 struct Cached {

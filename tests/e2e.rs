@@ -26,7 +26,9 @@ use moto::Moto;
 use receiver::{FluxReceivers, Receiver};
 use serde_json::{Value, json};
 use sluice::domain::delivery::DeadLetter;
+use sluice::domain::secret::Secret;
 use sluice::rim::aws::from_variables;
+use sluice::source::jwt;
 
 const REGION: &str = "eu-central-1";
 const TOKEN: &str = "hunter2-receiver-token";
@@ -59,6 +61,8 @@ struct Cloud {
     ssm: aws_sdk_ssm::Client,
     dynamodb: aws_sdk_dynamodb::Client,
     receivers: FluxReceivers,
+    /// Where the issuer of tokens publishes its keys.
+    key_set: String,
 }
 
 impl Cloud {
@@ -97,8 +101,9 @@ impl Cloud {
         }
         table.send().await.expect("table");
         let receivers = FluxReceivers::with(Receiver::new("github", "apps", "flux-system", TOKEN));
-        let cloud =
-            Self { prefix, queue, dead_letters, sqs, ssm: aws_sdk_ssm::Client::new(sdk.config()), dynamodb, receivers };
+        let ssm = aws_sdk_ssm::Client::new(sdk.config());
+        let key_set = publish_keys().await;
+        let cloud = Self { prefix, queue, dead_letters, sqs, ssm, dynamodb, receivers, key_set };
         cloud.store_secret("github", SECRET).await;
         let secrets = aws_sdk_secretsmanager::Client::new(sdk.config());
         let value = json!({ "receiver": { "token": TOKEN } }).to_string();
@@ -126,6 +131,10 @@ impl Cloud {
                 "github": { "type": "github", "secret": format!("ssm:/{}/github", self.prefix) },
                 "hub": { "type": "dockerhub", "secret": format!("ssm:/{}/github", self.prefix) },
                 "ecr": { "type": "ecr", "regions": [REGION] },
+                "gcr": {
+                    "type": "gcr", "audience": "https://relay.example.com/gcr", "service_account": "a@b.example",
+                    "jwks_url": self.key_set,
+                },
             },
             "targets": { "prod": {
                 "type": "flux",
@@ -135,7 +144,7 @@ impl Cloud {
             } },
             "routes": [
                 { "from": "github", "when": { "event": "push", "ref": "refs/heads/main" }, "to": ["prod"] },
-                { "from": ["hub", "ecr"], "when": { "tag": "semver:>=1.0.0" }, "to": ["prod"] },
+                { "from": ["hub", "ecr", "gcr"], "when": { "tag": "*" }, "to": ["prod"] },
             ],
             "egress": { "allow": ["127.0.0.0/8"] },
         })
@@ -197,6 +206,20 @@ impl Cloud {
         let items = self.dynamodb.scan().table_name(&self.prefix).send().await.expect("scan").items.unwrap_or_default();
         items.iter().map(|item| format!("{item:?}")).collect()
     }
+}
+
+/// The throw-away keys as their owner publishes them; the private parts are not used by who checks.
+fn keys() -> Value {
+    json!({ "keys": [serde_json::from_str::<Value>(include_str!("data/throw-away-rsa-keys.json")).expect("JSON")[0]] })
+}
+
+async fn publish_keys() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}/certs", listener.local_addr().expect("address"));
+    let certs = axum::routing::get(|| async { axum::Json(keys()) });
+    let published = axum::Router::new().route("/certs", certs);
+    tokio::spawn(async move { axum::serve(listener, published).await });
+    url
 }
 
 fn sample(name: &str) -> (Vec<(String, String)>, Vec<u8>) {
@@ -430,4 +453,54 @@ async fn a_relay_file_with_problems_ends_the_start_and_the_log_names_them() {
     let started = settings.envs(cloud.environment()).env("SLUICE_CONFIG", wrong).start().await;
     let Err(error) = started else { panic!("it started") };
     assert!(error.to_string().contains("did you mean `github`?"), "{error}");
+}
+
+#[tokio::test]
+async fn an_ecr_push_invokes_the_function_and_comes_out_at_the_receiver() {
+    let cloud = Cloud::deploy().await;
+    let (intake, deliver) = (cloud.function("registry-push").await, cloud.function("deliver").await);
+    let event: Value = serde_json::from_str(include_str!("../events/ecr/image-push.json")).expect("JSON");
+    let answers = intake.invoke(event.clone()).await.expect("taken");
+    assert_eq!((&answers[0]["source"], answers[0]["deliveries"].as_array().map(Vec::len)), (&json!("ecr"), Some(1)));
+    // EventBridge delivers at least once.
+    intake.invoke(event.clone()).await.expect("taken");
+    assert!(cloud.trigger(&deliver).await.is_empty());
+    assert_eq!(cloud.receivers.accepted().len(), 1);
+    assert_eq!(cloud.left().await, 0);
+
+    // Of no use, and nobody's: both succeed, as trying again would not help.
+    let deleted: Value = serde_json::from_str(include_str!("../events/ecr/image-delete.json")).expect("JSON");
+    assert_eq!(intake.invoke(deleted).await.expect("taken")[0]["ignored"], "not a push to the registry");
+    let stranger = json!({ "detail-type": "Object Created", "source": "aws.s3", "detail": {} });
+    assert_eq!(intake.invoke(stranger).await.expect("taken")[0]["event"], "aws.s3 Object Created");
+    assert!(intake.output().await.contains("no source claims this event"));
+    assert!(intake.invoke(json!({ "no": "event" })).await.is_err());
+
+    // Not stored, so not taken.
+    cloud.sqs.delete_queue().queue_url(&cloud.queue).send().await.expect("deleted");
+    let error = intake.invoke(event).await.expect_err("the queue is gone").to_string();
+    assert!(error.contains("503"), "{error}");
+}
+
+#[tokio::test]
+async fn a_token_that_google_signed_is_checked_by_the_keys_that_it_publishes() {
+    let cloud = Cloud::deploy().await;
+    let intake = cloud.function("registry-push").await;
+    let now = i64::try_from(
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs(),
+    )
+    .expect("seconds");
+    let notice = |email: &str| {
+        let claims = json!({
+            "iss": "https://accounts.google.com", "aud": "https://relay.example.com/gcr", "email": email,
+            "email_verified": true, "iat": now, "exp": now + 3600,
+        });
+        let token = jwt::sign(&claims, &Secret::new(keys().to_string())).expect("signed");
+        let body = include_bytes!("../events/gcr/wrapped-insert.json");
+        HttpEvent::post("/gcr").header("Authorization", &format!("Bearer {token}")).body(body.as_slice())
+    };
+    delivery_of(&intake.http(notice("a@b.example")).await.expect("answer"));
+    assert_eq!(intake.http(notice("other@b.example")).await.expect("answer").status, 401);
+    let output = intake.output().await;
+    assert!(!output.contains("eyJ"), "a token in the log: {output}");
 }

@@ -93,3 +93,60 @@ fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     words.dedup();
     words.join(": ")
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    /// What is made of an answer with this status line and body.
+    async fn fetched(status: &str, body: &str) -> Result<Fetched, FetchError> {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}/certs", listener.local_addr().expect("address"));
+        let length = body.len();
+        let answer = format!(
+            "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nlocation: {url}/other\r\nconnection: close\r\n\r\n{body}"
+        );
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let mut request = [0; 1024];
+            let length = stream.read(&mut request).await.expect("a request");
+            stream.write_all(answer.as_bytes()).await.expect("answered");
+            String::from_utf8_lossy(&request[..length]).into_owned()
+        });
+        let fetched = KeySets::new().fetch(&url).await;
+        assert!(server.await.expect("served").starts_with("GET /certs HTTP/1.1"));
+        fetched
+    }
+
+    #[tokio::test]
+    async fn a_published_key_set_is_fetched_byte_for_byte() {
+        let set = fetched("200 OK", "{\"keys\": []}\n").await.expect("fetched");
+        assert_eq!(set.value.expose(), b"{\"keys\": []}\n");
+        assert!(set.made.is_none() && !set.version.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_key_set_does_not_replace_the_one_we_have() {
+        for (status, body) in [
+            ("200 OK", "<html>please sign in</html>"),
+            ("200 OK", "{}"),
+            ("302 Found", "{\"keys\":[]}"),
+            ("429 Too Many Requests", "{\"keys\":[]}"),
+            ("500 Internal Server Error", ""),
+            ("200 OK", &format!("{{\"keys\":[\"{}\"]}}", "x".repeat(MOST))),
+        ] {
+            let error = fetched(status, body).await.expect_err(status);
+            assert!(matches!(error, FetchError::Unavailable(_)), "{status}: {error:?}");
+        }
+        assert!(matches!(fetched("404 Not Found", "").await, Err(FetchError::NotFound)));
+        assert!(matches!(fetched("403 Forbidden", "").await, Err(FetchError::Denied(_))));
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_an_error_with_its_cause() {
+        let error = KeySets::new().fetch("http://127.0.0.1:9/certs").await.expect_err("nobody");
+        assert!(matches!(&error, FetchError::Unavailable(why) if why.contains("refused")), "{error:?}");
+    }
+}

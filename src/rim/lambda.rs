@@ -11,6 +11,7 @@ use data_encoding::BASE64;
 use jiff::Timestamp;
 use lambda_http::aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use lambda_runtime::{Context, LambdaEvent, service_fn};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -21,6 +22,7 @@ use crate::domain::name::Name;
 use crate::domain::secret::SecretRef;
 use crate::intake::{Answer, Incoming, Intake, Invoked, MAX_BODY};
 use crate::port::{Clock as _, Queue, SecretBackend};
+use crate::probe::Probe;
 use crate::relay::Relay;
 use crate::rim::aws;
 use crate::rim::chance;
@@ -306,7 +308,11 @@ pub fn deliver() -> std::process::ExitCode {
             timed_out: Default::default(),
             stopping: Default::default(),
         };
-        house.fetch_ahead(house.relay.targets.values().flat_map(|entry| entry.secrets())).await;
+        // What an agent delivers to is the agent's, its secrets too; an agent's relay file has nothing else.
+        let targets = || house.relay.targets.values();
+        let all = targets().all(|entry| entry.keys.agent.is_some());
+        let own = targets().filter(|entry| all || entry.keys.agent.is_none());
+        house.fetch_ahead(own.flat_map(|entry| entry.secrets())).await;
         let (house, deliverer) = (&house, &deliverer);
         lambda_runtime::run(service_fn(async move |event: LambdaEvent<aws::sqs::SqsEvent>| {
             let (event, context) = event.into_parts();
@@ -314,6 +320,28 @@ pub fn deliver() -> std::process::ExitCode {
             let kept = deliverer.work(event.into_received(), Instant::now() + left).await;
             house.flush(&context);
             Ok::<_, Failure>(aws::sqs::BatchResponse::new(&kept))
+        }))
+        .await
+    })
+}
+
+/// The function `probe`.
+pub fn probe() -> std::process::ExitCode {
+    run(async {
+        let house = House::build(|sdk| AllSecrets::new(Arc::new(sdk.secrets()))).await?;
+        let probe = Probe {
+            relay: house.relay.clone(),
+            secrets: house.secrets.clone(),
+            sender: Arc::new(HttpSender::new()),
+            meter: house.meter.clone(),
+        };
+        house.fetch_ahead(crate::probe::secrets(&house.relay).into_iter()).await;
+        let (house, probe) = (&house, &probe);
+        // Whatever the schedule sends starts a run. Targets that fail do not fail it: it would only be repeated.
+        lambda_runtime::run(service_fn(async move |event: LambdaEvent<IgnoredAny>| {
+            let summary = probe.run(Instant::now() + time_left(&event.context)).await;
+            house.flush(&event.context);
+            Ok::<_, Failure>(summary)
         }))
         .await
     })

@@ -213,11 +213,22 @@ impl Resolve for CheckedResolver {
     }
 }
 
+/// Whether TLS failed. An I/O error hides what it holds from `source`, and holds another one here.
+fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        Some(held) => is_tls(held),
+        None => error.is::<rustls::Error>(),
+    }
+}
+
 fn judge(error: reqwest::Error) -> SendError {
     let mut cause = error.source();
     while let Some(inner) = cause {
         if let Some(Refused(why)) = inner.downcast_ref() {
             return SendError::Egress(why.clone());
+        }
+        if is_tls(inner) {
+            return SendError::Tls(words(&error));
         }
         cause = inner.source();
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Request, Via};
+use super::{Request, Via, jwt};
 use crate::domain::secret::{Resolved, Secret, SecretRef};
 use crate::domain::signature::{self, Algorithm, Encoding};
 use crate::relay::format::{HeaderName, OneOrMany};
@@ -213,6 +213,22 @@ pub fn basic<'r>(
     } else {
         Err(AuthError::Mismatch("user name and password do not fit this source's".into()))
     }
+}
+
+/// A token in `Authorization: Bearer` that says what is expected, and that a key of the key sets has signed.
+pub fn token<'r>(
+    request: &'r Request,
+    expected: &jwt::Expected<'_>,
+    key_sets: &[SecretRef],
+    secrets: &Resolved,
+    now: Timestamp,
+) -> Result<Authentic<'r>, AuthError> {
+    let token = request.header("authorization").and_then(|value| value.split_once(' '));
+    let Some((_, token)) = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) else {
+        return Err(AuthError::Missing("the header Authorization with a Bearer token is missing".into()));
+    };
+    jwt::check(token, expected, secrets.accepted(key_sets), now)?;
+    Ok(Authentic(request))
 }
 
 /// An invocation of the function, which IAM has authenticated.

@@ -7,7 +7,16 @@ use serde::de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
 
-use super::ParseError;
+use super::{ParseError, Request};
+
+/// Checks that the body is declared as JSON of some kind, or as nothing at all.
+pub fn declared(request: &Request) -> Result<(), ParseError> {
+    match request.media_type().as_deref() {
+        None | Some("application/json" | "text/json") => Ok(()),
+        Some(kind) if kind.ends_with("+json") => Ok(()),
+        Some(_) => Err(ParseError::UnsupportedMediaType("this sender sends application/json or a +json type".into())),
+    }
+}
 
 /// Reads `T` out of a JSON body. The error names the field's place, never its content.
 pub fn read<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, ParseError> {
@@ -105,6 +114,14 @@ pub fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timesta
     deserializer.deserialize_any(Time)
 }
 
+/// Reads a JSON body that is one `T`, or an array of them.
+pub fn one_or_many<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<Vec<T>, ParseError> {
+    match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'[') => read(body),
+        _ => Ok(vec![read(body)?]),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,5 +165,13 @@ mod tests {
     fn a_list_may_be_null_or_left_out() {
         assert!(read::<Sample>(br#"{"list":null}"#).expect("read").list.is_empty());
         assert!(read::<Sample>(b"{}").expect("read").list.is_empty());
+    }
+
+    #[test]
+    fn one_value_and_an_array_of_values_read_alike() {
+        assert_eq!(one_or_many::<u8>(b" 1"), Ok(vec![1]));
+        assert_eq!(one_or_many::<u8>(b"\n[1, 2]"), Ok(vec![1, 2]));
+        assert_eq!(one_or_many::<u8>(b"[]"), Ok(vec![]));
+        assert!(one_or_many::<u8>(b"").is_err());
     }
 }

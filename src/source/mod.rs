@@ -3,17 +3,29 @@
 //! A source is *authenticate* and *parse* over a request that is already in memory and secrets that are already
 //! resolved. Parsing takes nothing but an [`Authentic`] request, and only the checks in [`auth`] make one.
 
+pub mod acr;
 pub mod auth;
 pub mod aws;
 pub mod bitbucket;
+pub mod cloudevents;
+pub mod distribution;
+pub mod dockerhub;
+pub mod ecr;
+pub mod fields;
+pub mod gcr;
+pub mod generic;
 pub mod ghcr;
 pub mod git;
 pub mod gitea;
 pub mod github;
 pub mod github_hook;
 pub mod gitlab;
+pub mod harbor;
 pub mod json;
+pub mod jwt;
 pub mod oci;
+pub mod quay;
+pub mod standard_webhooks;
 
 use std::borrow::Cow;
 use std::fmt::Debug;
@@ -83,6 +95,27 @@ pub static TYPES: &[SourceType] = &[
     SourceType::new::<gitea::Gitea>("gitea", Function::GitWebhook, "HMAC-SHA256 over the JSON"),
     SourceType::new::<gitlab::Gitlab>("gitlab", Function::GitWebhook, "secret token, or Standard Webhooks signature"),
     SourceType::new::<bitbucket::Bitbucket>("bitbucket", Function::GitWebhook, "HMAC-SHA256 over the body"),
+    SourceType::new::<dockerhub::DockerHub>("dockerhub", Function::RegistryPush, "the URL's token"),
+    SourceType::new::<quay::Quay>("quay", Function::RegistryPush, "the URL's token"),
+    SourceType::new::<harbor::Harbor>("harbor", Function::RegistryPush, "a header's value"),
+    SourceType::new::<acr::Acr>("acr", Function::RegistryPush, "a header's value"),
+    SourceType::new::<distribution::Distribution>("distribution", Function::RegistryPush, "a header's value"),
+    // GitLab itself tells nobody of pushes; the registry beneath it is a fork of Distribution.
+    SourceType::new::<distribution::Distribution>("gitlab-registry", Function::RegistryPush, "a header's value"),
+    SourceType::new::<gcr::Gcr>("gcr", Function::RegistryPush, "a token that Google signs (OpenID Connect)"),
+    SourceType::new::<ecr::Ecr>("ecr", Function::RegistryPush, "IAM; a secret in a header from API destinations"),
+    // Of these three the entry's `emits` decides the function.
+    SourceType::new::<cloudevents::CloudEvents>("cloudevents", Function::RegistryPush, "a secret in a header"),
+    SourceType::new::<standard_webhooks::StandardWebhooks>(
+        "standard-webhooks",
+        Function::RegistryPush,
+        "HMAC-SHA256 over id, time and body",
+    ),
+    SourceType::new::<generic::Generic>(
+        "generic",
+        Function::RegistryPush,
+        "a secret in a header, or HMAC over the body",
+    ),
 ];
 
 /// How a request reached us.

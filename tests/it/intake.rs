@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use sluice::domain::delivery::Delivery;
 use sluice::domain::secret::Secret;
 use sluice::domain::signature::{self, Algorithm, Encoding};
-use sluice::intake::{Answer, Incoming, Intake, MAX_BODY};
+use sluice::intake::{Answer, Incoming, Intake, Invoked, MAX_BODY};
 use sluice::port::{Clock as _, FetchError};
 use sluice::rim::local::samples;
+use sluice::source::{Function, Invocation};
 
 use crate::fakes::{FakeClock, FakeMeter, FakeQueue, FakeSecrets, json as parse, relay, store};
 
@@ -409,4 +410,296 @@ routes: [{ to: [near, inside] }]
     agent.set_down(true);
     let again = Incoming { request_id: "request-2".into(), ..push() };
     assert_eq!(world.intake.answer(again).await.status, 503, "all or nothing is acknowledged");
+}
+
+mod registries {
+    use super::*;
+
+    const REGISTRIES: &str = r#"
+sources:
+  acr: { type: acr, secret: "ssm:/registries" }
+  harbor: { type: harbor, secret: "ssm:/registries" }
+  quay: { type: quay, secret: "ssm:/registries" }
+targets: { log: { type: http, url: "https://log.example.com/" } }
+routes: [{ to: [log] }]
+"#;
+
+    fn registries() -> World {
+        let mut world = world();
+        world.secrets.set("ssm:/registries", &["current"]);
+        world.intake.relay = relay(REGISTRIES);
+        world
+    }
+
+    fn sample(name: &str) -> Incoming {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("events").join(name);
+        let sample = samples::read(&path).expect("sample");
+        let (source, _) = name.split_once('/').expect("type");
+        let mut incoming = incoming(&format!("/{source}"), sample.headers, sample.body);
+        incoming.headers.insert("authorization", "current".parse().expect("header"));
+        incoming
+    }
+
+    #[tokio::test]
+    async fn event_grids_handshake_is_answered_to_whoever_knows_the_secret() {
+        let world = registries();
+        let mut handshake = sample("acr/eventgrid-validation.json");
+        let answer = world.intake.answer(sample("acr/eventgrid-validation.json")).await;
+        let expected = json!({ "validationResponse": "512d38b6-c7b8-40c8-89fe-f46f9e9622b6" });
+        assert_eq!((answer.status, answer.body, answer.problem), (200, expected, false));
+        handshake.headers.remove("authorization");
+        let refused = world.intake.answer(handshake).await;
+        assert_eq!(refused.status, 401);
+        assert!(!refused.body.to_string().contains("512d38b6"));
+        assert!(world.queue.sent().is_empty());
+    }
+
+    #[tokio::test]
+    async fn whoever_shakes_hands_by_options_is_allowed_to_send() {
+        let world = registries();
+        let mut ask = sample("acr/eventgrid-cloudevents-push.json");
+        ask.method = Method::OPTIONS;
+        let answer = world.intake.answer(ask).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header_map()["webhook-allowed-origin"], "eventgrid.azure.net");
+    }
+
+    #[tokio::test]
+    async fn events_of_one_request_that_have_no_identity_are_not_taken_for_each_other() {
+        let world = registries();
+        let mut push = sample("harbor/push-of-several-artifacts-with-port-and-nested-path.json");
+        let body = std::str::from_utf8(&push.body).expect("text").replace("\"occur_at\":1787220344,", "");
+        push.body = body.into();
+        let answer = world.intake.answer(push).await;
+        assert_eq!((answer.status, answer.body["deliveries"].as_array().map(Vec::len)), (202, Some(2)));
+        let sent = world.queue.sent();
+        assert_eq!(sent.len(), 2);
+        assert_ne!(sent[0].deduplication_id, sent[1].deduplication_id);
+    }
+
+    #[tokio::test]
+    async fn two_pushes_that_look_the_same_are_two_deliveries_where_the_sender_has_nothing_unique() {
+        let world = registries();
+        let token = signature::url_token(&Secret::new("current"), "quay");
+        for request_id in ["request-1", "request-2"] {
+            let push =
+                Incoming { request_id: request_id.into(), path: format!("/quay/{token}"), ..sample("quay/push.json") };
+            assert_eq!(world.intake.answer(push).await.status, 202);
+        }
+        assert_eq!(world.queue.sent().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_sender_of_cloudevents_that_asks_whether_it_may_send_is_told_so() {
+    let mut world = world();
+    world.intake.relay = relay("sources: { ce: { type: cloudevents, secret: 'ssm:/ce', emits: git } }");
+    let mut asking = Incoming { method: Method::OPTIONS, ..incoming("/ce", HeaderMap::new(), Bytes::new()) };
+    asking.headers.insert("webhook-request-origin", "eventemitter.example.com".parse().expect("header"));
+    let answer = world.intake.answer(asking).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header_map()["webhook-allowed-origin"], "eventemitter.example.com");
+    let asking = Incoming { method: Method::OPTIONS, ..incoming("/ce", HeaderMap::new(), Bytes::new()) };
+    assert_eq!(world.intake.answer(asking).await.status, 405);
+}
+
+#[tokio::test]
+async fn a_source_belongs_to_the_function_that_its_emits_names() {
+    let mut world = world();
+    world.intake.relay = relay(
+        "sources: { pushes: { type: generic, secret: 'ssm:/github', emits: image_push }, \
+         commits: { type: generic, secret: 'ssm:/github', emits: git } }",
+    );
+    world.intake.function = Some(Function::GitWebhook);
+    let mut headers = HeaderMap::new();
+    headers.insert("authorization", "Bearer current".parse().expect("header"));
+    let status = async |path: &str| {
+        world.intake.answer(incoming(path, headers.clone(), Bytes::from_static(b"{\"ref\":\"x\"}"))).await.status
+    };
+    assert_eq!((status("/commits").await, status("/pushes").await), (200, 404));
+}
+
+mod without_http {
+    use super::*;
+
+    const ECR: &str = r#"
+sources:
+  all: { type: ecr, allow_cidrs: [192.0.2.0/24] }
+  abroad: { type: ecr, regions: [us-east-1], secret: "ssm:/ecr", header: X-Key }
+  github: { type: github, secret: "ssm:/github" }
+targets: { log: { type: http, url: "https://log.example.com/" } }
+routes: [{ to: [log] }]
+"#;
+
+    fn claiming() -> World {
+        let mut world = world();
+        world.intake.relay = relay(ECR);
+        world.intake.function = Some(Function::RegistryPush);
+        world
+    }
+
+    fn event(name: &str, region: &str) -> Invoked {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("events/ecr").join(name);
+        let invocation = Invocation {
+            source: "aws.ecr".into(),
+            detail_type: Some("ECR Image Action".into()),
+            account: Some("123456789012".into()),
+            region: Some(region.into()),
+            topic: None,
+        };
+        let body = String::from_utf8(samples::read(&path).expect("sample").body.to_vec()).expect("text");
+        let body = body.replace("\"region\":\"eu-central-1\"", &format!("\"region\":\"{region}\"")).into();
+        Invoked { request_id: "request-1".into(), invocation, body }
+    }
+
+    #[tokio::test]
+    async fn an_event_goes_to_the_first_source_by_name_that_claims_it() {
+        for (region, source) in [("us-east-1", "abroad"), ("eu-central-1", "all")] {
+            let world = claiming();
+            let answer = world.intake.take(event("image-push.json", region)).await.expect("taken");
+            assert_eq!((answer.status, &answer.body["source"]), (202, &json!(source)));
+            let delivery = Delivery::decode(&world.queue.sent()[0].body).expect("delivery");
+            assert_eq!(delivery.event.source.as_str(), source);
+        }
+    }
+
+    #[tokio::test]
+    async fn no_secret_is_looked_up_and_no_address_asked_for_where_iam_has_authenticated() {
+        let world = claiming();
+        world.secrets.fail(Some(FetchError::Unavailable("down".into())));
+        for region in ["us-east-1", "eu-central-1"] {
+            assert_eq!(world.intake.take(event("image-push.json", region)).await.expect("taken").status, 202);
+        }
+        assert_eq!(world.secrets.fetches.load(Ordering::SeqCst), 0);
+    }
+
+    #[tokio::test]
+    async fn the_invocation_fails_where_http_would_say_503_and_the_retry_is_one_delivery() {
+        let world = claiming();
+        world.queue.set_down(true);
+        let error = world.intake.take(event("image-push.json", "eu-central-1")).await.expect_err("not taken");
+        assert!(error.to_string().contains("source `all`: 503"), "{error}");
+        world.queue.set_down(false);
+        for _ in 0..2 {
+            assert_eq!(world.intake.take(event("image-push.json", "eu-central-1")).await.expect("taken").status, 202);
+        }
+        assert_eq!(world.queue.sent().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_of_no_use_succeeds_and_what_is_malformed_fails_with_the_reason() {
+        let world = claiming();
+        let answer = world.intake.take(event("image-delete.json", "eu-central-1")).await.expect("taken");
+        assert_eq!((answer.status, &answer.body["ignored"]), (200, &json!("not a push to the registry")));
+        let malformed = event("image-push-without-repository.json", "eu-central-1");
+        let error = world.intake.take(malformed).await.expect_err("not taken").to_string();
+        assert!(error.contains("400") && error.contains("detail.repository-name"), "{error}");
+        assert!(world.queue.sent().is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_event_that_nobody_claims_succeeds_as_trying_again_would_not_help() {
+        let world = claiming();
+        let mut stranger = event("image-push.json", "eu-central-1");
+        stranger.invocation.source = "aws.s3".into();
+        let answer = world.intake.take(stranger).await.expect("taken");
+        assert_eq!((answer.status, &answer.body["event"]), (200, &json!("aws.s3 ECR Image Action")));
+        assert!(answer.body["ignored"].as_str().is_some_and(|why| why.contains("no source")));
+        assert!(world.queue.sent().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_source_of_another_function_claims_nothing_here() {
+        let mut world = claiming();
+        world.intake.function = Some(Function::GitWebhook);
+        let answer = world.intake.take(event("image-push.json", "eu-central-1")).await.expect("taken");
+        assert_eq!(answer.status, 200);
+        assert!(world.queue.sent().is_empty());
+    }
+}
+
+mod key_sets {
+    use serde_json::Value;
+    use sluice::domain::secret::SecretRef;
+    use sluice::source::jwt;
+
+    use super::*;
+
+    const GCR: &str = r#"
+sources: { gcr: { type: gcr, audience: "https://relay.example.com/gcr", service_account: a@b.example } }
+targets: { log: { type: http, url: "https://log.example.com/" } }
+routes: [{ to: [log] }]
+"#;
+
+    /// The first throw-away keys, each under its own name.
+    fn keys() -> [Value; 2] {
+        let mut keys: Vec<Value> =
+            serde_json::from_str(include_str!("../data/throw-away-rsa-keys.json")).expect("JSON");
+        for (i, key) in keys.iter_mut().enumerate() {
+            key["kid"] = format!("key-{i}").into();
+        }
+        [keys[0].clone(), keys[1].clone()]
+    }
+
+    fn publish(world: &World, keys: &[&Value]) {
+        let set = SecretRef::KeySet("https://www.googleapis.com/oauth2/v3/certs".into());
+        world.secrets.set(&set.to_string(), &[&json!({ "keys": keys }).to_string()]);
+    }
+
+    fn google() -> World {
+        let mut world = world();
+        world.intake.relay = relay(GCR);
+        publish(&world, &[&keys()[0]]);
+        world
+    }
+
+    fn notice(world: &World, key: &Value) -> Incoming {
+        let now = world.clock.now().as_second();
+        let claims = json!({
+            "iss": "https://accounts.google.com", "aud": "https://relay.example.com/gcr", "email": "a@b.example",
+            "email_verified": true, "iat": now, "exp": now + 3600,
+        });
+        let token = jwt::sign(&claims, &Secret::new(json!({ "keys": [key] }).to_string())).expect("signed");
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("events/gcr/wrapped-insert.json");
+        let sample = samples::read(&path).expect("sample");
+        let mut request = incoming("/gcr", sample.headers, sample.body);
+        request.headers.insert("authorization", format!("Bearer {token}").parse().expect("header"));
+        request
+    }
+
+    #[tokio::test]
+    async fn a_key_that_was_published_a_moment_ago_is_accepted_at_once() {
+        let world = google();
+        let [old, new] = keys();
+        assert_eq!(world.intake.answer(notice(&world, &old)).await.status, 202);
+        publish(&world, &[&old, &new]);
+        assert_eq!(world.intake.answer(notice(&world, &new)).await.status, 202);
+        assert_eq!(world.intake.answer(notice(&world, &old)).await.status, 202);
+        assert_eq!(world.secrets.fetches.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_tokens_with_unknown_keys_costs_five_fetches() {
+        let world = google();
+        let request = || notice(&world, &keys()[1]);
+        for _ in 0..100 {
+            assert_eq!(world.intake.answer(request()).await.status, 401);
+        }
+        assert_eq!(world.secrets.fetches.load(Ordering::SeqCst), 1 + 5);
+    }
+
+    #[tokio::test]
+    async fn keys_that_cannot_be_had_are_our_fault_and_those_we_have_serve_on() {
+        let world = google();
+        let [old, new] = keys();
+        world.secrets.fail(Some(FetchError::Unavailable("down".into())));
+        assert_eq!(world.intake.answer(notice(&world, &old)).await.status, 503);
+        world.secrets.fail(None);
+        world.clock.pass(std::time::Duration::from_secs(60));
+        assert_eq!(world.intake.answer(notice(&world, &old)).await.status, 202);
+        world.secrets.fail(Some(FetchError::Unavailable("down".into())));
+        world.clock.pass(std::time::Duration::from_secs(10 * 60));
+        assert_eq!(world.intake.answer(notice(&world, &old)).await.status, 202);
+        assert_eq!(world.intake.answer(notice(&world, &new)).await.status, 401);
+    }
 }

@@ -11,6 +11,7 @@ mod golden;
 mod house;
 mod how_to;
 mod intake;
+mod probe;
 mod random;
 mod readme;
 #[path = "../support/receiver.rs"]

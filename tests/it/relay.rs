@@ -142,6 +142,22 @@ routes:
 }
 
 #[test]
+fn sources_that_could_take_the_same_event_without_http_are_warned_of() {
+    let of = |one: &str, other: &str| {
+        problems(&format!(
+            "sources: {{ a: {{ type: ecr{one} }}, b: {{ type: ecr{other} }} }}\ntargets: {{}}\nroutes: []"
+        ))
+    };
+    let warned = of("", ", regions: [eu-west-1]");
+    assert_eq!(warned.len(), 1);
+    assert!(warned[0].starts_with("Warning sources.b: ") && warned[0].contains("`a`"), "{warned:?}");
+    assert_eq!(of(", regions: eu-west-1", ", regions: [us-east-1]"), [""; 0]);
+    assert_eq!(of(", accounts: '000000000001'", ", accounts: '000000000002'"), [""; 0]);
+    assert_eq!(of(", accounts: '000000000001', regions: x", ", regions: [x, y]").len(), 1);
+    assert_eq!(of("", ", secret: 'ssm:/a', url_token: true"), [""; 0]);
+}
+
+#[test]
 fn the_published_schema_is_the_one_made_from_the_types() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("relay.schema.json");
     golden::check(&path, &format!("{:#}", schema::json_schema()));

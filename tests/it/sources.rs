@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use sluice::domain::event::{Detail, Event};
+use sluice::domain::event::{Detail, Event, ImagePush};
 use sluice::domain::name::Name;
 use sluice::domain::secret::{Resolved, Secret, SecretRef};
 use sluice::relay::{Relay, SourceEntry};
@@ -16,6 +16,12 @@ use sluice::source::auth::AuthError;
 use sluice::source::{Found, ParseError, Parsed, Request, SourceType, TYPES, Via};
 
 use crate::golden;
+
+mod acr;
+mod distribution;
+mod dockerhub;
+mod harbor;
+mod quay;
 
 /// The time at which samples arrive.
 const NOW: &str = "2026-08-20T12:00:00Z";
@@ -47,6 +53,22 @@ fn folders() -> Vec<Folder> {
 
 fn folder(name: &str) -> Folder {
     folders().into_iter().find(|folder| folder.of.name == name).expect("a type of this name")
+}
+
+/// The pushes in a request.
+fn pushes(parsed: &Parsed) -> Vec<&ImagePush> {
+    let mut pushes = Vec::new();
+    for found in &parsed.events {
+        if let Detail::ImagePush(push) = &found.detail {
+            pushes.push(push);
+        }
+    }
+    pushes
+}
+
+/// What tells each event from all others.
+fn identities(parsed: &Parsed) -> Vec<Option<&str>> {
+    parsed.events.iter().map(|found| found.identity.as_deref()).collect()
 }
 
 impl Folder {
@@ -100,6 +122,11 @@ impl Folder {
         Self { relay: Relay::from_value(&file).expect("sound"), ..self }
     }
 
+    /// The body of a sample, to be changed.
+    fn json(&self, sample: &str) -> Value {
+        serde_json::from_slice(&self.request(&self.path.join(sample)).body).expect("JSON")
+    }
+
     /// What comes out of a sample.
     fn outcome(&self, sample: &str) -> Result<Parsed, ParseError> {
         let request = self.request(&self.path.join(sample));
@@ -124,9 +151,21 @@ impl Folder {
 fn secrets(entry: &SourceEntry, value: impl Fn(usize) -> &'static str) -> Resolved {
     let mut resolved = Resolved::default();
     for (i, reference) in entry.secrets().iter().enumerate() {
-        resolved.insert(reference.clone(), vec![Secret::new(value(i))]);
+        resolved.insert(reference.clone(), vec![stored(reference, value(i))]);
     }
     resolved
+}
+
+/// What is stored under `reference` where tests say `value`: that, or a key set with a key of its own for each value.
+fn stored(reference: &SecretRef, value: &str) -> Secret {
+    match reference {
+        SecretRef::KeySet(_) if !value.is_empty() => {
+            let keys: Value = serde_json::from_str(include_str!("../data/throw-away-rsa-keys.json")).expect("JSON");
+            let index = VALUES.iter().position(|one| *one == value).unwrap_or(VALUES.len() - 1);
+            Secret::new(json!({ "keys": [keys[index]] }).to_string())
+        }
+        _ => Secret::new(value),
+    }
 }
 
 /// Values of secrets, in the one form that every type takes: `whsec_` and base64. Most take any bytes.
@@ -192,7 +231,7 @@ fn every_secret_of_a_source_is_accepted() {
             let mut signer = Resolved::default();
             for one in folder.entry().secrets() {
                 let value = if one == reference { VALUES[0] } else { VALUES[1] };
-                signer.insert(one.clone(), vec![Secret::new(value)]);
+                signer.insert(one.clone(), vec![stored(one, value)]);
             }
             // The sender signs with its first secret; we know that value under `reference`, wherever that stands.
             let first = secrets(folder.entry(), |_| VALUES[0]);
@@ -209,7 +248,7 @@ fn the_value_before_the_current_one_is_accepted_where_the_store_gives_it() {
         let request = folder.signed(file, &secrets(folder.entry(), |_| VALUES[1]));
         let mut both = Resolved::default();
         for reference in folder.entry().secrets() {
-            both.insert(reference.clone(), vec![Secret::new(VALUES[0]), Secret::new(VALUES[1])]);
+            both.insert(reference.clone(), vec![stored(reference, VALUES[0]), stored(reference, VALUES[1])]);
         }
         assert_eq!(folder.authenticate(&request, &both), Ok(()), "{}", folder.of.name);
     }
@@ -328,7 +367,10 @@ fn another_types_payload_makes_no_event_or_one_of_its_own() {
     }
 }
 
+mod any_shape;
 mod bitbucket;
+mod ecr;
+mod gcr;
 mod ghcr;
 mod gitea;
 mod gitlab;

@@ -94,7 +94,7 @@ async fn an_authority_of_ones_own_is_trusted_where_the_target_names_it_and_no_ot
     assert_eq!(send(url.clone(), &with(&own)).await.expect("trusted").status, 200);
     for connection in [loopback(), with(&other)] {
         let refused = send(url.clone(), &connection).await;
-        assert!(matches!(&refused, Err(SendError::Connect(why)) if why.contains("certificate")), "{refused:?}");
+        assert!(matches!(&refused, Err(SendError::Tls(why)) if why.contains("certificate")), "{refused:?}");
     }
 }
 

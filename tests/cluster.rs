@@ -1,0 +1,158 @@
+//! The cluster side: the kustomize bases build, and what they build is as safe as they say.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+use sluice::relay::Relay;
+use sluice::rim::yaml;
+
+fn agent() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("infra/cluster/agent")
+}
+
+/// What kustomize makes of a folder; `None` where there is no kubectl.
+fn build(folder: &Path) -> Option<Vec<Value>> {
+    let output = match Command::new("kubectl").arg("kustomize").arg(folder).output() {
+        Ok(output) => output,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            // Not by `eprintln!`, whose output nobody sees of a test that passes.
+            let said = "\nSKIPPED: there is no kubectl; the kustomize bases were NOT checked\n\n";
+            std::io::stderr().write_all(said.as_bytes()).expect("standard error");
+            return None;
+        }
+        Err(error) => panic!("kubectl: {error}"),
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("text");
+    let document = |text: &str| yaml::parse(text).unwrap_or_else(|why| panic!("{why}: {text}")).value;
+    Some(text.split("\n---\n").map(document).collect())
+}
+
+fn of<'a>(built: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    built.iter().filter(|one| one["kind"] == kind).collect()
+}
+
+fn only<'a>(built: &'a [Value], kind: &str) -> &'a Value {
+    match of(built, kind)[..] {
+        [one] => one,
+        ref others => panic!("{} of {kind}", others.len()),
+    }
+}
+
+fn config_map<'a>(built: &'a [Value], name: &str) -> &'a Value {
+    let named = |one: &&&Value| one["metadata"]["name"].as_str().is_some_and(|one| one.starts_with(name));
+    of(built, "ConfigMap").iter().find(named).copied().unwrap_or_else(|| panic!("no {name}"))
+}
+
+fn relay_of(built: &[Value]) -> Relay {
+    let text = config_map(built, "sluice-agent-relay")["data"]["relay.yaml"].as_str().expect("text");
+    let value = yaml::parse(text).unwrap_or_else(|why| panic!("{why}")).value;
+    Relay::from_value(&value).unwrap_or_else(|why| panic!("{why}"))
+}
+
+#[test]
+fn the_agent_runs_alone_unprivileged_and_watched() {
+    let Some(built) = build(&agent()) else { return };
+    let deployment = only(&built, "Deployment");
+    let (spec, pod) = (&deployment["spec"], &deployment["spec"]["template"]["spec"]);
+    assert_eq!((&spec["replicas"], &spec["strategy"]["type"]), (&json!(1), &json!("Recreate")));
+    assert_eq!(pod["terminationGracePeriodSeconds"], 30);
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+    assert_eq!(pod["serviceAccountName"], only(&built, "ServiceAccount")["metadata"]["name"]);
+    assert_eq!(pod["automountServiceAccountToken"], false);
+    let [agent] = &pod["containers"].as_array().expect("containers")[..] else { panic!("more than one container") };
+    assert_eq!(agent["args"], json!(["agent", "--name", "$(SLUICE_AGENT)"]));
+    let own = &agent["securityContext"];
+    assert_eq!(own["readOnlyRootFilesystem"], true);
+    assert_eq!(own["allowPrivilegeEscalation"], false);
+    assert_eq!(own["capabilities"], json!({ "drop": ["ALL"] }));
+    assert!(agent["resources"]["requests"]["cpu"].is_string() && agent["resources"]["requests"]["memory"].is_string());
+    assert_eq!(agent["ports"], json!([{ "name": "metrics", "containerPort": 8081 }]));
+    for probe in ["livenessProbe", "readinessProbe"] {
+        assert_eq!(agent[probe]["httpGet"], json!({ "path": "/healthz", "port": "metrics" }));
+    }
+    assert!(agent["image"].as_str().expect("image").contains(".invalid/"), "the placeholder can never be pulled");
+}
+
+#[test]
+fn the_agent_is_configured_by_generated_maps_whose_names_follow_their_content() {
+    let Some(built) = build(&agent()) else { return };
+    let pod = &only(&built, "Deployment")["spec"]["template"]["spec"];
+    let (relay, environment) =
+        (config_map(&built, "sluice-agent-relay"), config_map(&built, "sluice-agent-environment"));
+    assert_ne!(relay["metadata"]["name"], "sluice-agent-relay", "the name has a hash");
+    assert_eq!(pod["volumes"][0]["configMap"]["name"], relay["metadata"]["name"]);
+    assert_eq!(pod["containers"][0]["volumeMounts"][0]["mountPath"], "/etc/sluice");
+    assert_eq!(pod["containers"][0]["envFrom"][0]["configMapRef"]["name"], environment["metadata"]["name"]);
+    let names: Vec<_> = environment["data"].as_object().expect("data").keys().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        [
+            "AWS_REGION",
+            "SLUICE_AGENT",
+            "SLUICE_CONFIG",
+            "SLUICE_DEAD_LETTER_URL",
+            "SLUICE_QUEUE_URL",
+            "SLUICE_STATE_TABLE"
+        ]
+    );
+    assert_eq!(environment["data"]["SLUICE_CONFIG"], "file:/etc/sluice/relay.yaml");
+    let relay = relay_of(&built);
+    assert!(relay.sources.is_empty() && !relay.targets.is_empty(), "an agent has targets and nothing else");
+}
+
+#[test]
+fn nobody_gets_in_but_to_the_metrics_of_the_agents_pods() {
+    let Some(built) = build(&agent()) else { return };
+    let policy = &only(&built, "NetworkPolicy")["spec"];
+    assert_eq!(policy["policyTypes"], json!(["Ingress", "Egress"]));
+    assert_eq!(policy["ingress"], json!([{ "ports": [{ "port": "metrics", "protocol": "TCP" }] }]));
+    assert_eq!(policy["egress"], json!([{}]));
+    // An empty selector would be every pod of the namespace.
+    let labels = &policy["podSelector"]["matchLabels"];
+    assert_eq!(labels, &only(&built, "Deployment")["spec"]["selector"]["matchLabels"]);
+    assert_eq!(labels["app.kubernetes.io/name"], "sluice-agent");
+    for absent in ["Service", "Ingress", "Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding", "Secret"] {
+        assert!(of(&built, absent).is_empty(), "{absent}");
+    }
+}
+
+#[test]
+fn the_overlay_in_the_readme_sets_all_that_is_a_users() {
+    let readme = fs::read_to_string(agent().join("README.md")).expect("README");
+    let overlay = readme.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an overlay");
+    let folder = tempfile::tempdir().expect("folder");
+    let (base, own) = (folder.path().join("base"), folder.path().join("overlay"));
+    for folder in [&base, &own] {
+        fs::create_dir(folder).expect("folder");
+    }
+    for file in fs::read_dir(agent()).expect("folder") {
+        let file = file.expect("file");
+        fs::copy(file.path(), base.join(file.file_name())).expect("copied");
+    }
+    fs::write(own.join("kustomization.yaml"), overlay).expect("written");
+    let relay = "targets:\n  mine: { type: http, url: \"https://mine.example.com/\" }\n";
+    fs::write(own.join("agent.yaml"), relay).expect("written");
+    let Some(built) = build(&own) else { return };
+    let deployment = only(&built, "Deployment");
+    assert_eq!(deployment["metadata"]["namespace"], "sluice");
+    let image = deployment["spec"]["template"]["spec"]["containers"][0]["image"].as_str().expect("image");
+    assert_eq!(image, "111122223333.dkr.ecr.eu-central-1.amazonaws.com/sluice:0.1.0");
+    let names: Vec<_> = relay_of(&built).targets.keys().map(ToString::to_string).collect();
+    assert_eq!(names, ["mine"]);
+    let environment = &config_map(&built, "sluice-agent-environment")["data"];
+    assert_eq!(environment["SLUICE_AGENT"], "prod");
+    assert_eq!(environment["SLUICE_CONFIG"], "file:/etc/sluice/relay.yaml", "what the overlay leaves out stays");
+    let base = build(&agent()).expect("kubectl is there");
+    let base = config_map(&base, "sluice-agent-environment")["data"].as_object().expect("data");
+    for (name, value) in base.iter().filter(|(_, value)| value.as_str().is_some_and(|value| value.contains("example")))
+    {
+        assert_ne!(&environment[name], value, "the overlay leaves the example's {name}");
+    }
+}

@@ -1,0 +1,124 @@
+//! Amazon ECR: by invocation, and over HTTPS by an API destination.
+
+use sluice::domain::event::Detail;
+use sluice::source::Invocation;
+
+use super::*;
+
+fn folder() -> Folder {
+    super::folder("ecr")
+}
+
+fn by_iam_alone() -> Folder {
+    folder().with(&json!({ "type": "ecr" }))
+}
+
+fn invoked(folder: &Folder, sample: &str) -> Parsed {
+    let request = Request { via: Via::Invocation, ..folder.request(&folder.path.join(sample)) };
+    folder.parse(&request, &Resolved::default()).expect("parsed")
+}
+
+fn invocation(account: &str, region: &str) -> Invocation {
+    Invocation {
+        source: "aws.ecr".into(),
+        detail_type: Some("ECR Image Action".into()),
+        account: Some(account.into()),
+        region: Some(region.into()),
+        topic: None,
+    }
+}
+
+#[test]
+fn an_invocation_needs_no_secret_whether_the_source_has_one_or_not() {
+    for folder in [by_iam_alone(), folder()] {
+        assert_eq!(invoked(&folder, "image-push.json").events.len(), 1);
+    }
+}
+
+#[test]
+fn http_is_refused_by_a_source_without_a_secret_whatever_the_request_carries() {
+    let folder = by_iam_alone();
+    let mut request = folder.request(&folder.path.join("image-push.json"));
+    for header in ["authorization", "x-webhook-secret"] {
+        request.headers.insert(header, "Bearer anything".parse().expect("header"));
+    }
+    let refused = folder.authenticate(&request, &Resolved::default());
+    assert!(matches!(refused, Err(AuthError::Missing(why)) if why.contains("invocation")));
+}
+
+#[test]
+fn an_event_says_the_same_over_both_ways() {
+    let over_http = folder().outcome("image-push.json").expect("parsed");
+    assert_eq!(over_http, invoked(&folder(), "image-push.json"));
+}
+
+#[test]
+fn accounts_and_regions_decide_which_events_are_claimed() {
+    let folder = folder();
+    let claim = folder.entry().claim().expect("claims");
+    assert!(claim.covers(&invocation("123456789012", "eu-central-1")));
+    assert!(!claim.covers(&invocation("210987654321", "eu-central-1")));
+    assert!(!claim.covers(&invocation("123456789012", "us-east-1")));
+    assert!(!claim.covers(&Invocation { source: "aws.s3".into(), ..invocation("123456789012", "eu-central-1") }));
+    assert!(!claim.covers(&Invocation { account: None, ..invocation("123456789012", "eu-central-1") }));
+    let any = by_iam_alone();
+    assert!(any.entry().claim().expect("claims").covers(&invocation("210987654321", "us-east-1")));
+}
+
+#[test]
+fn a_source_with_a_url_token_claims_nothing_that_comes_without_one() {
+    let folder = folder().with(&json!({ "type": "ecr", "secret": "env:FIRST", "url_token": true }));
+    assert!(folder.entry().claim().is_none());
+}
+
+#[test]
+fn the_registrys_host_can_be_replaced() {
+    let folder = folder().with(&json!({ "type": "ecr", "registry_host": "images.example.com" }));
+    let parsed = invoked(&folder, "image-push.json");
+    let Detail::ImagePush(push) = &parsed.events[0].detail else { panic!("an image push") };
+    assert_eq!(push.repository, "images.example.com/services/pricing");
+}
+
+/// Keel and argocd-image-updater take a digest for a tag, or refuse a push without one.
+#[test]
+fn a_part_of_a_multi_arch_image_has_a_digest_and_no_tag() {
+    for sample in
+        ["image-push-untagged.json", "image-push-tag-is-digest.json", "api-destination-cloudevent-untagged.json"]
+    {
+        let parsed = folder().outcome(sample).expect("parsed");
+        let Detail::ImagePush(push) = &parsed.events[0].detail else { panic!("an image push") };
+        assert!(push.tags.is_empty() && push.tag.is_none() && push.digest.is_some(), "{sample}");
+    }
+}
+
+#[test]
+fn moving_a_tag_there_and_back_is_three_events_and_a_redelivery_none() {
+    let body = fs::read_to_string(folder().path.join("image-push.json")).expect("sample");
+    let identity = |id: &str| {
+        let body = body.replace("370b20b7-f1dc-54de-8034-147169a5f707", id);
+        folder().outcome_of_body("image-push.json", body).expect("parsed").events[0].identity.clone().expect("identity")
+    };
+    assert!(identity("1") != identity("2") && identity("2") != identity("3") && identity("1") != identity("3"));
+    assert_eq!(identity("1"), identity("1"));
+}
+
+#[test]
+fn a_header_without_a_secret_is_a_problem_of_the_relay_file() {
+    let file = json!({ "sources": { "ecr": { "type": "ecr", "header": "X-Key" } }, "targets": {}, "routes": [] });
+    let why = Relay::from_value(&file).expect_err("unsound");
+    assert!(why.contains("sources.ecr.header") && why.contains("`secret`"), "{why}");
+}
+
+#[test]
+fn accounts_are_twelve_digits_with_or_without_quotes() {
+    for (account, fine) in [
+        (json!("012345678901"), true),
+        (json!(123456789012u64), true),
+        (json!(12345678901u64), false),
+        (json!("x"), false),
+    ] {
+        let entry = json!({ "type": "ecr", "accounts": account });
+        let file = json!({ "sources": { "ecr": entry }, "targets": {}, "routes": [] });
+        assert_eq!(Relay::from_value(&file).is_ok(), fine, "{account}");
+    }
+}
