@@ -274,7 +274,8 @@ impl Deliverer {
                 }
                 Err(RenderError::Unfit(reason)) => return Ok(Outcome::Rejected { reason }),
             };
-            // What the first answer says counts, unless something else passes.
+            // The first answer counts, unless a later one says more: it passes, it ends the row, or it comes from
+            // something that looked at the event, which the first did not.
             let mut judged: Option<(Response, Outcome)> = None;
             for request in requests {
                 // All requests of an attempt share its time.
@@ -283,7 +284,9 @@ impl Deliverer {
                 let outcome = entry.target.classify(&response, self.clock.now());
                 let passed = matches!(outcome, Outcome::Delivered | Outcome::Accepted);
                 let next = !passed && entry.target.tries_next(&response);
-                if passed || judged.is_none() {
+                let looked = |outcome: &Outcome| matches!(outcome, Outcome::Retry { blame: Blame::Event, .. });
+                let says_more = judged.as_ref().is_none_or(|(_, first)| looked(&outcome) && !looked(first));
+                if says_more || !next {
                     judged = Some((response, outcome));
                 }
                 if !next {

@@ -352,7 +352,7 @@ impl Intake {
                 left_out.push("no route takes this event".into());
             }
             for (target, of) in targets {
-                if let Err(why) = of.target.wants(&event) {
+                if let Err(why) = of.target.wants(&event, parsed.original.as_ref()) {
                     left_out.push(if expose { format!("{target}: {why}") } else { why });
                     continue;
                 }

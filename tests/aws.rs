@@ -470,6 +470,89 @@ async fn a_list_has_everything_of_one_pk_sorted_however_large_it_is() {
     assert!(state.list("push#3").await.expect("an answer").is_empty());
 }
 
+// Web identities, of which the emulated AWS knows nothing
+
+/// The forms that were sent.
+type Forms = Arc<Mutex<Vec<HashMap<String, String>>>>;
+
+/// An STS that answers as a test wants, and remembers the forms it was sent; `answer` gets how many came before.
+async fn sts(answer: impl Fn(usize) -> (u16, String) + Clone + Send + Sync + 'static) -> (Forms, Sdk) {
+    let forms = Forms::default();
+    let seen = forms.clone();
+    let app = Router::new().fallback(move |form: String| async move {
+        let mut seen = seen.lock().expect("no test panicked in it");
+        let (status, body) = answer(seen.len());
+        seen.push(form_urlencoded::parse(form.as_bytes()).into_owned().collect());
+        (StatusCode::from_u16(status).expect("a status"), body)
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    (forms, sdk(url))
+}
+
+fn issued(token: &str) -> (u16, String) {
+    let result = format!("<WebIdentityToken>{token}</WebIdentityToken><Expiration>2030-01-01T00:00:00Z</Expiration>");
+    let result = format!("<GetWebIdentityTokenResult>{result}</GetWebIdentityTokenResult>");
+    let metadata = "<ResponseMetadata><RequestId>1</RequestId></ResponseMetadata>";
+    let space = "https://sts.amazonaws.com/doc/2011-06-15/";
+    (200, format!("<GetWebIdentityTokenResponse xmlns=\"{space}\">{result}{metadata}</GetWebIdentityTokenResponse>"))
+}
+
+fn refused(code: &str) -> (u16, String) {
+    let error = format!("<Error><Type>Sender</Type><Code>{code}</Code><Message>so it is</Message></Error>");
+    let space = "https://sts.amazonaws.com/doc/2011-06-15/";
+    (400, format!("<ErrorResponse xmlns=\"{space}\">{error}<RequestId>1</RequestId></ErrorResponse>"))
+}
+
+fn web_identity(audience: &str) -> SecretRef {
+    SecretRef::WebIdentity { audience: audience.into() }
+}
+
+#[tokio::test]
+async fn a_web_identity_is_asked_for_once_per_audience_with_the_algorithm_and_a_life_that_outlasts_the_cache() {
+    let (forms, sdk) = sts(|_| issued("a.b.c")).await;
+    let references = [web_identity("one"), reference("env:HOME"), web_identity("one")];
+    let answers = sdk.secrets_and_identity().current(&references).await;
+    assert_eq!([value(&answers[0]), value(&answers[2])], [b"a.b.c", b"a.b.c"]);
+    assert!(answers[1].is_err());
+    assert!(!format!("{answers:?}").contains("a.b.c"));
+    let forms = forms.lock().expect("no test panicked in it");
+    assert_eq!(forms.len(), 1);
+    for (name, value) in [
+        ("Action", "GetWebIdentityToken"),
+        ("Audience.member.1", "one"),
+        ("SigningAlgorithm", "RS256"),
+        ("DurationSeconds", "900"),
+    ] {
+        assert_eq!(forms[0].get(name).map(String::as_str), Some(value), "{name}");
+    }
+    assert!(Duration::from_secs(900) > 2 * sluice::secrets::CACHE);
+}
+
+#[tokio::test]
+async fn where_the_session_ends_soon_a_shorter_web_identity_is_asked_for() {
+    let answer = |before| if before == 0 { refused("SessionDurationEscalationException") } else { issued("a.b.c") };
+    let (forms, sdk) = sts(answer).await;
+    let answers = sdk.secrets_and_identity().current(&[web_identity("one")]).await;
+    assert_eq!(value(&answers[0]), b"a.b.c");
+    assert_eq!(forms.lock().expect("no test panicked in it")[1]["DurationSeconds"], "300");
+}
+
+#[tokio::test]
+async fn why_there_is_no_web_identity_is_said_in_the_words_of_aws() {
+    for code in ["OutboundWebIdentityFederationDisabledException", "AccessDenied"] {
+        let (_, sdk) = sts(move |_| refused(code)).await;
+        let answers = sdk.secrets_and_identity().current(&[web_identity("one")]).await;
+        let error = answers[0].as_ref().expect_err("refused");
+        assert!(error.to_string().contains(code) && error.to_string().contains("so it is"), "{error}");
+        assert_eq!(matches!(error, FetchError::Denied(_)), code == "AccessDenied", "{error:?}");
+    }
+    let (_, sdk) = sts(|_| issued("a.b.c")).await;
+    let none = sdk.secrets().current(&[web_identity("one")]).await;
+    assert!(matches!(none[0], Err(FetchError::Unusable(_))), "functions that need none cannot have one");
+}
+
 // When AWS is not there
 
 /// Asks every port for something and wants each to say that it cannot, within ten seconds.

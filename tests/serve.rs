@@ -284,7 +284,19 @@ fn path_agrees_with_flux_and_url_with_the_contract() {
         .expect("run");
     let said = String::from_utf8_lossy(&path.stdout).into_owned();
     assert_eq!(said, "/hook/575b85660e3022c8ca5085d3297cbb9f0ff1dabc1509688e248fe84376d848cf\n");
+    let path = sluice().args(["path", "--name", "apps", "--namespace", "flux-system", "--oidc"]).output().expect("run");
+    // printf appsflux-system | sha256sum
+    let public = "/hook/8e08e90a2529e22bc553aaa9715746cabfa783c3f326582866b7266714034521";
+    assert_eq!(String::from_utf8_lossy(&path.stdout), format!("{public}\n"));
+    let unclear = sluice().args(["path", "--name", "apps", "--namespace", "flux-system"]).output().expect("run");
+    assert_eq!(unclear.status.code(), Some(2), "without a token it has to be said that there is none");
     let file = folder.path().join("relay.yaml");
+    let receiver = "{ type: generic-oidc, name: apps, namespace: flux-system }";
+    let text = format!("targets: {{ oidc: {{ type: flux, url: 'https://x.example/flux', receiver: {receiver} }} }}");
+    std::fs::write(&file, text).expect("file");
+    // Everybody can compute this one: no secret is fetched, and there is no AWS here.
+    let path = sluice().args(["path", "oidc", "--config"]).arg(&file).output().expect("run");
+    assert_eq!(String::from_utf8_lossy(&path.stdout), format!("oidc\t{public}\n"));
     let text = format!("sources: {{ hub: {{ type: github, secret: 'file:{}', url_token: true }} }}", token.display());
     std::fs::write(&file, text).expect("file");
     let url =

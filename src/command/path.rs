@@ -12,20 +12,26 @@ use crate::target::flux::hook_path;
 pub struct Options {
     /// The `flux` target; all of them if left out.
     target: Option<String>,
-    /// Instead of a target: the Receiver's name (with --namespace and --token-file).
-    #[arg(long, requires_all = ["namespace", "token_file"], conflicts_with = "target")]
+    /// Instead of a target: the Receiver's name (with --namespace, and --token-file or --oidc).
+    #[arg(long, requires_all = ["namespace", "token"], conflicts_with = "target")]
     name: Option<String>,
     /// The Receiver's namespace.
     #[arg(long, requires = "name")]
     namespace: Option<String>,
     /// A file that holds the Receiver's token, byte for byte; - is standard input.
-    #[arg(long, requires = "name", value_name = "PATH")]
+    #[arg(long, requires = "name", value_name = "PATH", group = "token")]
     token_file: Option<String>,
+    /// The Receiver is of type generic-oidc, which has no token.
+    #[arg(long, requires = "name", group = "token")]
+    oidc: bool,
 }
 
 pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble> {
-    if let (Some(name), Some(namespace), Some(file)) = (&options.name, &options.namespace, &options.token_file) {
-        let token = read(file).with_context(|| file.clone())?;
+    if let (Some(name), Some(namespace)) = (&options.name, &options.namespace) {
+        let token = match &options.token_file {
+            Some(file) => read(file).with_context(|| file.clone())?,
+            None => Secret::new(""),
+        };
         if token.ends_in_white_space() {
             eprintln!("sluice: warning: the token ends in white space, which counts; is the cluster's the same?");
         }
@@ -42,7 +48,8 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
             continue;
         }
         let Some(flux) = entry.target.as_flux() else { continue };
-        let found = store.find(entry.secrets(), None).await;
+        let token: Vec<_> = flux.token().cloned().into_iter().collect();
+        let found = store.find(&token, None).await;
         let path = flux.path(&found.resolved).map_err(|error| {
             let why = found.missing.first().map_or_else(String::new, |(_, why)| format!(" ({why})"));
             anyhow::anyhow!("target `{name}`: {error}{why}")

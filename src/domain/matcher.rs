@@ -32,6 +32,12 @@ pub const KEYS: &[&str] = &[
     "cluster",
 ];
 
+/// The kinds of event, each with the keys that only events of other kinds have.
+const FOREIGN: &[(&str, &[&str])] = &[
+    ("image_push", &["event", "ref", "branch", "paths", "severity", "status", "name", "message"]),
+    ("git", &["digest", "media_type", "severity"]),
+];
+
 crate::words! {
     /// How bad an alert is, in rising order.
     pub enum Severity {
@@ -138,6 +144,17 @@ impl When {
         };
         self.keys.iter().all(|(key, patterns)| any(key, patterns))
             && !self.not.iter().any(|when| when.matches_if_unknown(event, !unknown))
+    }
+
+    /// The kinds of event of which it may let one pass. What is under `not` is not looked at.
+    pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
+        let may = |kind: &str, foreign: &[&str]| {
+            self.keys.iter().all(|(key, patterns)| match key.as_str() {
+                "kind" => patterns.iter().any(|pattern| pattern.matches(kind)),
+                key => !foreign.contains(&key),
+            })
+        };
+        FOREIGN.iter().filter(move |(kind, foreign)| may(kind, foreign)).map(|(kind, _)| *kind)
     }
 
     /// The keys that are asked for, those under `not` left out.

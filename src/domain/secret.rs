@@ -79,6 +79,12 @@ pub enum SecretRef {
     /// The public keys at a URL (JWKS), by which signed tokens are checked. No secret at all, but fetched, cached and
     /// guarded against floods as secrets are; so it cannot be written where a secret is asked for.
     KeySet(String),
+    /// A token that AWS signs for the role that we run as (STS `GetWebIdentityToken`). Kept nowhere, so it cannot be
+    /// written where a secret is asked for: only a target's type names it.
+    WebIdentity {
+        /// Whom it is for.
+        audience: String,
+    },
 }
 
 impl SecretRef {
@@ -149,6 +155,7 @@ impl fmt::Display for SecretRef {
             Self::Env(name) => write!(f, "env:{name}"),
             Self::File(path) => write!(f, "file:{path}"),
             Self::KeySet(url) => write!(f, "the key set at {url}"),
+            Self::WebIdentity { audience } => write!(f, "STS web identity token for {audience}"),
         }
     }
 }
@@ -204,6 +211,14 @@ mod tests {
             "file:/run/secrets/token",
         ] {
             assert_eq!(SecretRef::parse(text).expect(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_web_identity_cannot_be_written_in_the_relay_file() {
+        for audience in ["notification-controller", "https://flux.example.com", "x"] {
+            let shown = SecretRef::WebIdentity { audience: audience.into() }.to_string();
+            assert!(SecretRef::parse(&shown).is_err(), "{shown}");
         }
     }
 

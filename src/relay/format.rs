@@ -174,6 +174,11 @@ impl<'v, 'p> Fields<'v, 'p> {
         self.object.contains_key(key)
     }
 
+    /// The value of `key`, if it was given one, without taking it.
+    pub fn peek(&self, key: &str) -> Option<&'v Value> {
+        self.object.get(key).filter(|value| !value.is_null())
+    }
+
     /// The place of this object.
     pub fn at(&self) -> At {
         self.at.clone()

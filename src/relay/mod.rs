@@ -204,6 +204,15 @@ impl Relay {
                 problems.warning(&root.child("targets").child(name), "no route leads to this target");
             }
         }
+        for (i, route) in routes.iter().flatten().enumerate() {
+            let targets = route.to.0.iter().filter_map(|name| targets.as_ref()?.0.get_key_value(name));
+            for (name, target) in targets {
+                if let Some(why) = in_vain(route, target) {
+                    let message = format!("nothing of what this route lets pass is of use to `{name}`: {why}");
+                    problems.warning(&root.child("routes").child(i).child("to"), message);
+                }
+            }
+        }
         for (name, message) in sources.iter().flat_map(|sources| contested(&sources.0)) {
             problems.warning(&root.child("sources").child(name), message);
         }
@@ -240,6 +249,12 @@ impl Relay {
             .filter_map(|name| self.targets.get_key_value(name))
             .collect()
     }
+}
+
+/// Why `target` has no use for any event that `route` lets pass, if that is so.
+fn in_vain(route: &Route, target: &TargetEntry) -> Option<String> {
+    let refusals: Option<Vec<_>> = route.when.kinds().map(|kind| target.target.refuses(kind)).collect();
+    refusals?.into_iter().next()
 }
 
 /// Sources that could take the same event without HTTP: it goes to the first by name.

@@ -52,14 +52,10 @@ struct House {
 }
 
 impl House {
-    /// `key_sets` fetches key sets, where the function has sources that need them.
-    async fn build(key_sets: Option<KeySets>) -> Result<Self, Failure> {
+    /// `secrets` makes what finds secrets: with no more in it than the function needs, or all carry everything.
+    async fn build(secrets: fn(&aws::Sdk) -> AllSecrets) -> Result<Self, Failure> {
         let sdk = aws::from_environment();
-        let mut backend = AllSecrets::new(Arc::new(sdk.secrets()));
-        if let Some(key_sets) = key_sets {
-            backend = backend.with_key_sets(key_sets);
-        }
-        let backend: Arc<dyn SecretBackend> = Arc::new(backend);
+        let backend: Arc<dyn SecretBackend> = Arc::new(secrets(&sdk));
         let relay = Arc::new(config::from_environment(backend.as_ref()).await?);
         let secrets = Arc::new(SecretStore::new(backend, Arc::new(SystemClock), CACHE));
         Ok(Self { sdk, relay, secrets, meter: Arc::default() })
@@ -109,17 +105,17 @@ fn run(function: impl Future<Output = Result<(), Failure>>) -> std::process::Exi
 
 /// The function `git-webhook`.
 pub fn git_webhook() -> std::process::ExitCode {
-    run(intake(Function::GitWebhook, None))
+    run(intake(Function::GitWebhook, |sdk| AllSecrets::new(Arc::new(sdk.secrets()))))
 }
 
 /// The function `registry-push`.
 pub fn registry_push() -> std::process::ExitCode {
-    run(intake(Function::RegistryPush, Some(KeySets::new())))
+    run(intake(Function::RegistryPush, |sdk| AllSecrets::new(Arc::new(sdk.secrets())).with_key_sets(KeySets::new())))
 }
 
 /// An intake function.
-async fn intake(function: Function, key_sets: Option<KeySets>) -> Result<(), Failure> {
-    let house = House::build(key_sets).await?;
+async fn intake(function: Function, secrets: fn(&aws::Sdk) -> AllSecrets) -> Result<(), Failure> {
+    let house = House::build(secrets).await?;
     let queue = house.sdk.queue(variable("SLUICE_QUEUE_URL")?, queue_limit()?);
     let own = house.relay.sources.values().filter(|entry| entry.function() == function);
     house.fetch_ahead(own.flat_map(|entry| entry.secrets())).await;
@@ -295,7 +291,7 @@ fn response(answer: &Answer) -> ApiGatewayV2httpResponse {
 /// The function `deliver`.
 pub fn deliver() -> std::process::ExitCode {
     run(async {
-        let house = House::build(None).await?;
+        let house = House::build(|sdk| AllSecrets::new(Arc::new(sdk.secrets_and_identity()))).await?;
         let limit = queue_limit()?;
         let clock = Arc::new(SystemClock);
         let deliverer = Deliverer {
@@ -332,7 +328,7 @@ pub fn deliver() -> std::process::ExitCode {
 /// The function `probe`.
 pub fn probe() -> std::process::ExitCode {
     run(async {
-        let house = House::build(None).await?;
+        let house = House::build(|sdk| AllSecrets::new(Arc::new(sdk.secrets()))).await?;
         let probe = Probe {
             relay: house.relay.clone(),
             secrets: house.secrets.clone(),

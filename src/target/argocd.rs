@@ -18,7 +18,7 @@ use super::poke::{
 };
 use super::{Class, Outbound, RenderError, Response, Target, excerpt};
 use crate::domain::delivery::Delivery;
-use crate::domain::event::{Detail, Event};
+use crate::domain::event::{Detail, Event, Original};
 use crate::domain::outcome::Outcome;
 use crate::domain::secret::{Resolved, SecretRef};
 use crate::relay::format::BaseUrl;
@@ -38,7 +38,7 @@ impl Target for Argocd {
         Class::InCluster
     }
 
-    fn wants(&self, event: &Event) -> Result<(), String> {
+    fn wants(&self, event: &Event, _original: Option<&Original>) -> Result<(), String> {
         match &event.detail {
             Detail::Git(git) if git.deleted => Err("a deleted ref leaves nothing to sync".into()),
             Detail::Git(git) if is_push(git) && git.repository.is_some() => Ok(()),

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use super::poke::{current, held, post_json};
 use super::{Class, Outbound, RenderError, Response, Target, classify_by_status, excerpt, retry_after};
 use crate::domain::delivery::Delivery;
-use crate::domain::event::{Detail, Event};
+use crate::domain::event::{Detail, Event, Original};
 use crate::domain::outcome::Outcome;
 use crate::domain::secret::{Resolved, SecretRef};
 use crate::relay::format::{At, BaseUrl, Problems, Read, parsed};
@@ -111,7 +111,7 @@ impl Target for GithubDispatch {
         Class::Feed
     }
 
-    fn wants(&self, event: &Event) -> Result<(), String> {
+    fn wants(&self, event: &Event, _original: Option<&Original>) -> Result<(), String> {
         let Detail::Git(git) = &event.detail else { return Ok(()) };
         let path = git.repository.as_deref().and_then(|repository| repository.split_once('/')).map(|(_, path)| path);
         if git.event == "repository_dispatch" && path.is_some_and(|path| path.eq_ignore_ascii_case(&self.repository.0))

@@ -17,7 +17,7 @@ use super::poke::{
 };
 use super::{Class, Outbound, RenderError, Response, Target};
 use crate::domain::delivery::Delivery;
-use crate::domain::event::{Detail, Event};
+use crate::domain::event::{Detail, Event, Original};
 use crate::domain::outcome::Outcome;
 use crate::domain::secret::{Resolved, SecretRef};
 use crate::relay::format::HttpUrl;
@@ -40,7 +40,7 @@ impl Target for Kargo {
         Class::InCluster
     }
 
-    fn wants(&self, event: &Event) -> Result<(), String> {
+    fn wants(&self, event: &Event, _original: Option<&Original>) -> Result<(), String> {
         match &event.detail {
             Detail::ImagePush(_) => Ok(()),
             Detail::Git(git) if git.deleted => Err("a deleted ref leaves nothing to discover".into()),

@@ -16,7 +16,7 @@ use serde_json::json;
 use super::poke::{classify_in_cluster, current, first_tag, held, image_push, post_json};
 use super::{Class, Outbound, RenderError, Response, Target};
 use crate::domain::delivery::Delivery;
-use crate::domain::event::Event;
+use crate::domain::event::{Event, Original};
 use crate::domain::outcome::Outcome;
 use crate::domain::secret::{Resolved, SecretRef};
 use crate::relay::format::BaseUrl;
@@ -38,7 +38,7 @@ impl Target for Keel {
         Class::InCluster
     }
 
-    fn wants(&self, event: &Event) -> Result<(), String> {
+    fn wants(&self, event: &Event, _original: Option<&Original>) -> Result<(), String> {
         first_tag(image_push(event)?).map(|_| ())
     }
 

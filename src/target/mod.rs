@@ -24,7 +24,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::domain::delivery::Delivery;
-use crate::domain::event::Event;
+use crate::domain::event::{Event, Original};
 use crate::domain::outcome::{Blame, Outcome};
 use crate::domain::secret::{Resolved, SecretRef};
 use crate::relay::format::{Fields, KeyDescription, Keys};
@@ -158,9 +158,14 @@ pub trait Target: Debug + Send + Sync {
     /// What kind of service it is.
     fn class(&self) -> Class;
 
-    /// Whether the target has any use for `event`; the error completes «not told: …». Asked before anything is
+    /// Why the target has no use for any event of this kind (`image_push`, `git` …), if it has none.
+    fn refuses(&self, _kind: &str) -> Option<String> {
+        None
+    }
+
+    /// Whether the target has any use for `event`, which came by `original`; the error completes «not told: …». Asked before anything is
     /// queued.
-    fn wants(&self, _event: &Event) -> Result<(), String> {
+    fn wants(&self, _event: &Event, _original: Option<&Original>) -> Result<(), String> {
         Ok(())
     }
 

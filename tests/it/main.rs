@@ -17,6 +17,7 @@ mod readme;
 #[path = "../support/receiver.rs"]
 mod receiver;
 mod relay;
+mod rotation;
 mod sources;
 mod target_types;
 mod targets;

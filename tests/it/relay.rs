@@ -79,6 +79,69 @@ routes: [{ from: githup, to: [log, lag] }]
 }
 
 #[test]
+fn a_flux_target_names_what_its_receiver_checks_and_nothing_else() {
+    let found = problems(
+        r#"
+sources: { github: { type: github, secret: "ssm:/a" } }
+targets:
+  a: { type: flux, url: "https://x", receiver: { type: gcr, name: x, namespace: x } }
+  b: { type: flux, url: "https://x", receiver: { type: github, name: x, namespace: x } }
+  c: { type: flux, url: "https://x", receiver: { type: generic-oidc, name: x, namespace: x }, token: "ssm:/t" }
+  d: { type: flux, url: "https://x", receiver: { type: generic, name: x, namespace: x }, token: "ssm:/t", audience: x }
+  e: { type: flux, receiver: { type: generic, name: x } }
+  f: { type: flux, url: "https://x", receiver: { type: dockerhub, name: x, namespace: x }, token: "ssm:/t", body: event }
+  g: { type: flux, url: "https://x", receiver: { type: quay, name: x, namespace: x, events: [push] }, token: "ssm:/t" }
+  h: { type: flux, url: "https://x", receiver: { type: generic-oidc, name: x, namespace: x }, audience: "" }
+  ok: { type: flux, url: "https://x", receiver: { type: generic-oidc, name: x, namespace: x } }
+routes: [{ to: [a, b, c, d, e, f, g, h, ok] }]
+"#,
+    );
+    let expected = [
+        ("Error targets.a.receiver.type: a gcr Receiver accepts nothing but an ID token that Google", "generic-oidc"),
+        ("Error targets.b: `token` is missing", ""),
+        ("Error targets.c.token: a generic-oidc Receiver has no token", "leave this out"),
+        ("Error targets.d.audience: only a generic-oidc Receiver has an audience", ""),
+        ("Error targets.e: `token` is missing", ""),
+        ("Error targets.e: `url` is missing", ""),
+        ("Error targets.e.receiver: `namespace` is missing", ""),
+        ("Error targets.f.body: a Receiver of this type reads the body of its own kind of registry", "leave this out"),
+        ("Error targets.h.audience: an empty audience", ""),
+        ("Warning targets.g.receiver.events: Flux does not look at the events of this type", ""),
+    ];
+    for (start, words) in expected {
+        let fits = |problem: &String| problem.starts_with(start) && problem.contains(words);
+        assert!(found.iter().any(fits), "{start} in:\n{}", found.join("\n"));
+    }
+    assert_eq!(found.len(), expected.len(), "{}", found.join("\n"));
+}
+
+#[test]
+fn a_route_that_lets_nothing_pass_that_its_target_could_use_is_a_warning() {
+    let found = problems(
+        r#"
+sources: { github: { type: github, secret: "ssm:/a" } }
+targets:
+  hub: { type: flux, url: "https://x", receiver: { type: dockerhub, name: x, namespace: x }, token: "ssm:/t" }
+  any: { type: flux, url: "https://x", receiver: { type: generic, name: x, namespace: x }, token: "ssm:/t" }
+routes:
+  - { to: [hub, any] }
+  - { when: { event: push }, to: [hub, any] }
+  - { when: { kind: git }, to: hub }
+  - { when: { kind: [git, image_push] }, to: hub }
+  - { when: { tag: "v*" }, to: hub }
+  - { when: { severity: error }, to: hub }
+"#,
+    );
+    let warning = |route: u32| {
+        format!(
+            "Warning routes.{route}.to: nothing of what this route lets pass is of use to `hub`: Receivers of type \
+             dockerhub are for pushes to registries only"
+        )
+    };
+    assert_eq!(found, [warning(1), warning(2)]);
+}
+
+#[test]
 fn sources_that_could_take_the_same_event_without_http_are_warned_of() {
     let of = |one: &str, other: &str| {
         problems(&format!(

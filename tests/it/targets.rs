@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sluice::domain::delivery::Delivery;
-use sluice::domain::event::{Detail, Event};
+use sluice::domain::event::{Detail, Event, ImagePush};
 use sluice::domain::name::Name;
 use sluice::domain::outcome::{Blame, Outcome};
 use sluice::domain::secret::{Resolved, Secret};
@@ -20,7 +20,7 @@ use sluice::target::{Outbound, TYPES};
 
 use crate::fakes::response;
 use crate::golden;
-use crate::receiver::{FluxReceivers, Receiver};
+use crate::receiver::{FluxReceivers, Identity, Receiver, TYPES as RECEIVER_TYPES};
 
 pub const NOW: &str = "2026-08-20T12:00:00Z";
 pub const TOKEN: &str = "relay-demo-token-0001";
@@ -29,8 +29,17 @@ pub const TOKEN: &str = "relay-demo-token-0001";
 pub const TARGETS: &str = r#"
 flux-generic: { type: flux, url: "https://flux.example.com", receiver: { type: generic, name: apps, namespace: flux-system }, token: "env:T" }
 flux-generic-hmac: { type: flux, url: "https://flux.example.com/", receiver: { type: generic-hmac, name: apps, namespace: flux-system }, token: "env:T" }
+flux-generic-oidc: { type: flux, url: "https://flux.example.com", receiver: { type: generic-oidc, name: apps, namespace: flux-system } }
 flux-github: { type: flux, url: "https://example.com/flux", receiver: { type: github, name: apps, namespace: flux-system }, token: "env:T" }
 flux-github-event: { type: flux, url: "https://example.com", receiver: { type: github, name: apps, namespace: flux-system }, token: "env:T", body: event }
+flux-gitlab: { type: flux, url: "https://flux.example.com", receiver: { type: gitlab, name: apps, namespace: flux-system }, token: "env:T" }
+flux-bitbucket: { type: flux, url: "https://flux.example.com", receiver: { type: bitbucket, name: apps, namespace: flux-system }, token: "env:T" }
+flux-harbor: { type: flux, url: "https://flux.example.com", receiver: { type: harbor, name: apps, namespace: flux-system }, token: "env:T" }
+flux-dockerhub: { type: flux, url: "https://flux.example.com", receiver: { type: dockerhub, name: apps, namespace: flux-system }, token: "env:T" }
+flux-quay: { type: flux, url: "https://flux.example.com", receiver: { type: quay, name: apps, namespace: flux-system }, token: "env:T" }
+flux-acr: { type: flux, url: "https://flux.example.com", receiver: { type: acr, name: apps, namespace: flux-system }, token: "env:T" }
+flux-nexus: { type: flux, url: "https://flux.example.com", receiver: { type: nexus, name: apps, namespace: flux-system }, token: "env:T" }
+flux-cdevents: { type: flux, url: "https://flux.example.com", receiver: { type: cdevents, name: apps, namespace: flux-system }, token: "env:T" }
 http-event: { type: http, url: "https://example.com/hook?x=1", auth: { bearer: "env:T" } }
 http-passthrough: { type: http, url: "https://example.com/hook", body: passthrough }
 http-basic-put: { type: http, url: "https://example.com/hook", method: PUT, auth: { basic: { username: sluice, password: "env:T" } } }
@@ -123,13 +132,38 @@ pub fn image_push(tags: &[&str]) -> Delivery {
     delivery
 }
 
-/// What golden files are kept over.
-fn deliveries() -> Vec<(&'static str, Delivery)> {
-    vec![
+/// The delivery of a push to ECR, which is no type that Receivers know.
+fn image(tags: &[&str], digest: Option<&str>) -> Delivery {
+    let source = Name::parse("ecr").expect("name");
+    let push = ImagePush {
+        repository: "123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/apps/portal".into(),
+        tag: tags.first().map(|tag| (*tag).to_owned()),
+        tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+        digest: digest.map(str::to_owned),
+        media_type: Some("application/vnd.oci.image.index.v1+json".into()),
+        actor: Some("ci".into()),
+    };
+    let identity = format!("{tags:?} {digest:?}");
+    let event = Event {
+        detail: Detail::ImagePush(push),
+        id: Event::id_of(&source, &identity),
+        source,
+        cluster: None,
+        labels: std::collections::BTreeMap::new(),
+        time: Some("2026-08-20T10:05:44.219Z".parse().expect("time")),
+    };
+    Delivery::new(event, &identity, &Name::parse("target").expect("name"), None, NOW.parse().expect("time"))
+}
+
+const DIGEST: &str = "sha256:9061510f78f707691200d28d713ca8b47eb5bc2f2d01c88858d88e1fb105fb63";
+
+/// What a target is told of: a push of a branch, and pushes of images with one tag, several and none.
+fn occasions() -> [(&'static str, Delivery); 4] {
+    [
         ("push", delivery("push.json")),
         ("package-published", delivery("package-published.json")),
-        ("several-tags", image_push(&["1.2.3", "1.2", "latest"])),
-        ("by-digest", image_push(&[])),
+        ("several-tags", image(&["5.0.1", "5.0", "latest"], Some(DIGEST))),
+        ("by-digest", image(&[], Some(DIGEST))),
     ]
 }
 
@@ -155,13 +189,13 @@ fn what_every_target_is_sent_is_reviewed() {
         assert!(relay.targets.values().any(|entry| entry.of.name == of.name), "no golden file shows `{}`", of.name);
     }
     for (name, entry) in &relay.targets {
-        for (sample, delivery) in deliveries() {
-            let text = match entry.target.wants(&delivery.event) {
+        for (occasion, delivery) in occasions() {
+            let shown = match entry.target.wants(&delivery.event, delivery.original.as_ref()) {
                 Ok(()) => as_text(&render(entry, &delivery)),
-                Err(why) => format!("not told: {why}\n"),
+                Err(why) => format!("not told: {why}"),
             };
-            let file = format!("tests/golden/{name}-{sample}.http");
-            golden::check(&Path::new(env!("CARGO_MANIFEST_DIR")).join(file), &text);
+            let file = format!("tests/golden/{name}-{occasion}.http");
+            golden::check(&Path::new(env!("CARGO_MANIFEST_DIR")).join(file), &shown);
         }
     }
 }
@@ -187,25 +221,208 @@ fn loopback() -> Connection {
 
 const WAIT: Duration = Duration::from_secs(10);
 
+/// A Receiver with whatever its type needs, a target for it, and the value of that one's secret.
+fn pair(kind: &str, body: Option<&str>) -> (FluxReceivers, Relay, String) {
+    let body = body.map(|body| format!(", body: {body}")).unwrap_or_default();
+    let (receiver, secret, token) = if kind == "generic-oidc" {
+        let vectors: serde_json::Value =
+            serde_json::from_str(include_str!("../data/flux-vectors.json")).expect("the vectors are JSON");
+        let requests = vectors["receiver_requests"].as_array().expect("requests");
+        let vector = requests.iter().find(|one| one["id"] == "generic-oidc-ok").expect("a token to the year 2100");
+        let token = vector["headers"]["Authorization"].as_str().and_then(|value| value.strip_prefix("Bearer "));
+        let issuer = vector["oidc_issuer"].as_str().expect("text");
+        let role = "arn:aws:iam::111122223333:role/relay";
+        let identity = Identity::oidc(issuer, "notification-controller", vectors["generic_oidc"]["jwks"].clone(), role);
+        let receiver = Receiver::new(kind, "apps", "flux-system", "").identity(identity);
+        (receiver, token.expect("a bearer token").to_owned(), "")
+    } else {
+        (Receiver::new(kind, "apps", "flux-system", TOKEN), TOKEN.to_owned(), ", token: 'env:T'")
+    };
+    let receivers = FluxReceivers::with(receiver);
+    let relay = relay(&format!(
+        "a: {{ type: flux, url: '{}', receiver: {{ type: {kind}, name: apps, namespace: flux-system }}{token}{body} }}",
+        receivers.url()
+    ));
+    (receivers, relay, secret)
+}
+
 #[tokio::test]
 async fn receivers_of_every_type_accept_what_they_are_sent() {
-    for kind in ["generic", "generic-hmac", "github"] {
-        for body in ["event", "passthrough"] {
-            let receivers = FluxReceivers::with(Receiver::new(kind, "apps", "flux-system", TOKEN));
-            let relay = relay(&format!(
-                "a: {{ type: flux, url: '{}', receiver: {{ type: {kind}, name: apps, namespace: flux-system }}, token: 'env:T', body: {body} }}",
-                receivers.url()
-            ));
+    let mut told = Vec::new();
+    // With gcr's there is nothing to try: the relay file cannot even name it.
+    for kind in RECEIVER_TYPES.into_iter().filter(|kind| *kind != "gcr") {
+        for body in [None, Some("event"), Some("passthrough")] {
+            if body.is_some() && matches!(kind, "dockerhub" | "quay" | "acr" | "nexus" | "cdevents") {
+                continue;
+            }
+            let (receivers, relay, secret) = pair(kind, body);
             let entry = relay.targets.values().next().expect("target");
-            for sample in ["push.json", "push-form.form", "package-published.json", "release-published.json"] {
-                let request = render(entry, &delivery(sample));
+            let samples = ["push-form.form", "release-published.json", "push-tag.json", "workflow-run-completed.json"];
+            let occasions = occasions().into_iter().chain(samples.map(|sample| (sample, delivery(sample))));
+            for (occasion, delivery) in occasions.chain([("tag-only", image(&["5.0.1"], None))]) {
+                if entry.target.wants(&delivery.event, delivery.original.as_ref()).is_err() {
+                    continue;
+                }
+                let requests =
+                    entry.target.render(&delivery, &secrets(entry, &secret), NOW.parse().expect("time")).expect("fits");
+                let [request] = <[Outbound; 1]>::try_from(requests).expect("one, while no token is being changed");
                 let answer = HttpSender::new().send(request, &loopback(), WAIT).await.expect("answer");
                 let outcome = entry.target.classify(&answer, Timestamp::UNIX_EPOCH);
-                assert_eq!(outcome, Outcome::Delivered, "{kind} {sample}: {:?}", receivers.rejected());
+                assert_eq!(outcome, Outcome::Delivered, "{kind} {occasion}: {:?}", receivers.rejected());
+                told.push((kind, occasion));
             }
             receivers.assert_nothing_rejected();
         }
     }
+    for kind in RECEIVER_TYPES.into_iter().filter(|kind| *kind != "gcr") {
+        assert!(told.contains(&(kind, "package-published")) && told.contains(&(kind, "several-tags")), "{kind}");
+        let is_git = matches!(kind, "github" | "gitlab" | "bitbucket") || kind.starts_with("generic");
+        assert_eq!(told.contains(&(kind, "push")), is_git, "{kind}");
+        assert_eq!(told.contains(&(kind, "by-digest")), !matches!(kind, "dockerhub" | "quay"), "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn a_receivers_filter_finds_in_a_registrys_body_what_that_registry_says_there() {
+    for (kind, pointer, expected) in [
+        ("dockerhub", "/push_data/tag", "5.0.1"),
+        ("dockerhub", "/repository/repo_name", "team/apps/portal"),
+        ("quay", "/updated_tags/2", "latest"),
+        ("quay", "/docker_url", "123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/apps/portal"),
+        ("acr", "/target/tag", "5.0.1"),
+        ("acr", "/target/digest", DIGEST),
+        ("acr", "/request/host", "123456789012.dkr.ecr.eu-west-1.amazonaws.com"),
+        ("nexus", "/component/version", "5.0.1"),
+        ("cdevents", "/context/type", "dev.cdevents.artifact.published.0.2.0"),
+        ("harbor", "/tag", "5.0.1"),
+    ] {
+        let (receivers, relay, secret) = pair(kind, None);
+        let entry = relay.targets.values().next().expect("target");
+        let delivery = image(&["5.0.1", "5.0", "latest"], Some(DIGEST));
+        let requests = entry.target.render(&delivery, &secrets(entry, &secret), NOW.parse().expect("time"));
+        let request = requests.expect("fits").remove(0);
+        HttpSender::new().send(request, &loopback(), WAIT).await.expect("answer");
+        let found = receivers.accepted()[0].json();
+        assert_eq!(found.pointer(pointer).and_then(serde_json::Value::as_str), Some(expected), "{kind} {pointer}");
+    }
+}
+
+/// The value of a header of a Git event as a target with these keys of its Receiver sends it, or why it is not told.
+fn named(receiver: &str, header: &str, delivery: &Delivery) -> Result<String, String> {
+    let relay = relay(&format!(
+        "a: {{ type: flux, url: 'https://x', receiver: {{ name: apps, namespace: flux-system, {receiver} }}, token: 'env:T' }}"
+    ));
+    let entry = relay.targets.values().next().expect("target");
+    entry.target.wants(&delivery.event, delivery.original.as_ref())?;
+    Ok(render(entry, delivery).headers[header].to_str().expect("text").to_owned())
+}
+
+#[test]
+fn an_event_comes_under_the_name_that_its_receiver_waits_for_or_not_at_all() {
+    let (push, tag) = (delivery("push.json"), delivery("push-tag.json"));
+    let release = delivery("release-published.json");
+    for (receiver, header, delivery, expected) in [
+        ("type: github, events: [push]", "x-github-event", &push, Ok("push")),
+        ("type: github, events: [PUSH]", "x-github-event", &tag, Ok("push")),
+        ("type: github, events: [ping]", "x-github-event", &push, Err("`push`")),
+        ("type: gitlab", "x-gitlab-event", &push, Ok("Push Hook")),
+        ("type: gitlab, events: []", "x-gitlab-event", &tag, Ok("Tag Push Hook")),
+        ("type: gitlab, events: [Push Hook]", "x-gitlab-event", &tag, Err("`Tag Push Hook`")),
+        ("type: gitlab, events: [Push Hook, Release Hook]", "x-gitlab-event", &release, Ok("Release Hook")),
+        ("type: bitbucket", "x-event-key", &push, Ok("repo:push")),
+        ("type: bitbucket, events: ['repo:refs_changed']", "x-event-key", &push, Ok("repo:refs_changed")),
+        ("type: bitbucket, events: ['pr:merged']", "x-event-key", &push, Err("`repo:push` and `repo:refs_changed`")),
+        ("type: bitbucket, events: [release]", "x-event-key", &release, Ok("release")),
+    ] {
+        match (named(receiver, header, delivery), expected) {
+            (Ok(name), Ok(expected)) => assert_eq!(name, expected, "{receiver}"),
+            (Err(why), Err(expected)) => assert!(why.contains(expected), "{receiver}: {why}"),
+            (found, _) => panic!("{receiver}: {found:?}"),
+        }
+    }
+    let image = image(&["1"], None);
+    let published = "dev.cdevents.artifact.published.0.2.0";
+    assert_eq!(named(&format!("type: cdevents, events: ['{published}']"), "ce-type", &image).as_deref(), Ok(published));
+    assert!(named("type: cdevents, events: [dev.cdevents.change.merged.0.2.0]", "ce-type", &image).is_err());
+    assert_eq!(named("type: gitlab, events: [package]", "x-gitlab-event", &image).as_deref(), Ok("package"));
+}
+
+#[test]
+fn the_senders_own_name_for_an_event_goes_before_ours() {
+    let with = |header: &str, value: &str| {
+        let mut delivery = delivery("push.json");
+        let original = delivery.original.as_mut().expect("a Git event keeps it");
+        original.headers = vec![(header.into(), value.into())];
+        delivery
+    };
+    let system = with("x-gitlab-event", "System Hook");
+    assert_eq!(named("type: gitlab", "x-gitlab-event", &system).as_deref(), Ok("System Hook"));
+    // Unless the Receiver would refuse that one and take ours.
+    assert_eq!(named("type: gitlab, events: [Push Hook]", "x-gitlab-event", &system).as_deref(), Ok("Push Hook"));
+    assert_eq!(named("type: gitlab, events: [System Hook]", "x-gitlab-event", &system).as_deref(), Ok("System Hook"));
+    // With a body of ours it is no longer the sender's request.
+    let receiver = "{ type: gitlab, name: apps, namespace: flux-system, events: [System Hook] }";
+    let relay =
+        relay(&format!("a: {{ type: flux, url: 'https://x', receiver: {receiver}, token: 'env:T', body: event }}"));
+    let target = &relay.targets.values().next().expect("target").target;
+    assert!(target.wants(&system.event, system.original.as_ref()).is_err());
+    let data_center = with("x-event-key", "repo:refs_changed");
+    assert_eq!(named("type: bitbucket", "x-event-key", &data_center).as_deref(), Ok("repo:refs_changed"));
+    assert_eq!(named("type: github", "x-github-event", &data_center).as_deref(), Ok("push"));
+}
+
+#[test]
+fn what_a_receiver_has_no_use_for_is_not_told_with_the_reason() {
+    let (push, by_digest, nothing) = (delivery("push.json"), image(&[], Some(DIGEST)), image(&[], None));
+    let relay = relay(TARGETS);
+    let why = |name: &str, delivery: &Delivery| {
+        relay.targets[name].target.wants(&delivery.event, delivery.original.as_ref()).err()
+    };
+    for name in ["harbor", "dockerhub", "quay", "acr", "nexus", "cdevents"] {
+        let expected = format!("Receivers of type {name} are for pushes to registries only");
+        assert_eq!(why(&format!("flux-{name}"), &push), Some(expected));
+    }
+    for name in ["flux-dockerhub", "flux-quay"] {
+        assert!(why(name, &by_digest).is_some_and(|why| why.contains("are told of tags")), "{name}");
+    }
+    assert_eq!(why("flux-nexus", &by_digest), None);
+    assert!(why("flux-nexus", &nothing).is_some_and(|why| why.contains("has neither")));
+    for name in ["flux-generic", "flux-github", "flux-gitlab", "flux-bitbucket", "flux-generic-oidc"] {
+        assert_eq!([why(name, &push), why(name, &by_digest)], [None, None], "{name}");
+    }
+}
+
+#[test]
+fn while_a_token_is_being_changed_what_the_cluster_may_have_is_tried_in_turn_and_nothing_twice() {
+    let relay = relay(TARGETS);
+    let rendered = |name: &str, values: &[&str]| {
+        let entry = &relay.targets[name];
+        let mut resolved = Resolved::default();
+        for reference in entry.secrets() {
+            resolved.insert(reference.clone(), values.iter().map(|value| Secret::new(*value)).collect());
+        }
+        let rendered = entry.target.render(&image(&["1"], None), &resolved, NOW.parse().expect("time"));
+        let requests = rendered.expect("rendered");
+        let header = |request: &Outbound| request.headers.get("x-gitlab-token").map(|one| one.as_bytes().to_vec());
+        requests.iter().map(|request| (request.url.clone(), header(request))).collect::<Vec<_>>()
+    };
+    let url = |token: &str| {
+        let path = sluice::target::flux::hook_path(&Secret::new(token), "apps", "flux-system");
+        format!("https://flux.example.com{path}")
+    };
+    let token = |token: &str| Some(token.as_bytes().to_vec());
+    assert_eq!(
+        rendered("flux-gitlab", &["new", "old"]),
+        [(url("new"), token("new")), (url("old"), token("new")), (url("old"), token("old"))]
+    );
+    assert_eq!(rendered("flux-gitlab", &["new"]).len(), 1);
+    assert_eq!(rendered("flux-gitlab", &["same", "same"]).len(), 1);
+    // A value that no header can carry was never the other side's.
+    assert_eq!(rendered("flux-gitlab", &["new", "old\n"]).len(), 2);
+    // Nothing is made of the token but the path.
+    assert_eq!(rendered("flux-dockerhub", &["new", "old"]), [(url("new"), None), (url("old"), None)]);
+    // Everybody can compute this path, and the token is a new one each time.
+    assert_eq!(rendered("flux-generic-oidc", &["new", "old"]), [(url(""), None)]);
 }
 
 #[tokio::test]

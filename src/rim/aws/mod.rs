@@ -7,6 +7,7 @@
 //! configuration, the same time-outs, retries and behaviour version; all that is made of one [`Sdk`] shares it.
 
 pub mod dynamodb;
+pub mod identity;
 pub mod secrets;
 pub mod sqs;
 
@@ -36,6 +37,7 @@ use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
 use crate::port::{Clock, Unavailable};
 use dynamodb::DynamoState;
+use identity::SecretsAndIdentity;
 use secrets::AwsSecrets;
 pub use secrets::LazySecrets;
 use sqs::SqsQueue;
@@ -57,6 +59,12 @@ impl Sdk {
     /// Parameter Store and Secrets Manager.
     pub fn secrets(&self) -> AwsSecrets {
         AwsSecrets::new(&self.0)
+    }
+
+    /// The same, and tokens that prove to others as whom we run. Apart, so that functions that need none do not carry
+    /// the client.
+    pub fn secrets_and_identity(&self) -> SecretsAndIdentity {
+        SecretsAndIdentity::new(&self.0)
     }
 
     /// The SQS FIFO queue at `url`, which takes messages of up to `limit` bytes.

@@ -15,6 +15,7 @@ use futures_util::future::{join, join_all};
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
+use super::identity::SecretsAndIdentity;
 use super::{explain, from_default_chain};
 use crate::domain::secret::{Secret, SecretRef};
 use crate::port::{FetchError, Fetched, SecretBackend};
@@ -109,7 +110,7 @@ impl SecretBackend for AwsSecrets {
             match reference {
                 SecretRef::Ssm { name, version } => drop(parameters.insert((name.as_str(), *version))),
                 SecretRef::SecretsManager { id, .. } => drop(ids.insert(id.as_str())),
-                SecretRef::Env(_) | SecretRef::File(_) | SecretRef::KeySet(_) => {}
+                SecretRef::Env(_) | SecretRef::File(_) | SecretRef::KeySet(_) | SecretRef::WebIdentity { .. } => {}
             }
         }
         let secrets = ids.into_iter().map(|id| async move { (id, self.secret(id, "AWSCURRENT").await) });
@@ -118,7 +119,9 @@ impl SecretBackend for AwsSecrets {
         let answer = |reference: &SecretRef| match reference {
             SecretRef::Ssm { name, version } => parameters.get(&(name.as_str(), *version)).cloned(),
             SecretRef::SecretsManager { id, .. } => secrets.get(id.as_str()).cloned(),
-            SecretRef::Env(_) | SecretRef::File(_) | SecretRef::KeySet(_) => Some(Err(not_on_aws())),
+            SecretRef::Env(_) | SecretRef::File(_) | SecretRef::KeySet(_) | SecretRef::WebIdentity { .. } => {
+                Some(Err(not_kept()))
+            }
         };
         references.iter().map(|reference| answer(reference).unwrap_or_else(left_out)).collect()
     }
@@ -134,7 +137,9 @@ impl SecretBackend for AwsSecrets {
                 _ => return Ok(None),
             },
             SecretRef::SecretsManager { id, .. } => self.secret(id, "AWSPREVIOUS").await,
-            SecretRef::Env(_) | SecretRef::File(_) | SecretRef::KeySet(_) => Err(not_on_aws()),
+            SecretRef::Env(_) | SecretRef::File(_) | SecretRef::KeySet(_) | SecretRef::WebIdentity { .. } => {
+                Err(not_kept())
+            }
         };
         match before {
             // Rotated since `current` was read: the stage has moved on to it, and what was before has no name left.
@@ -146,13 +151,13 @@ impl SecretBackend for AwsSecrets {
     }
 }
 
-/// [`AwsSecrets`] by the default chain, which is not gone through before the first secret is asked for.
+/// [`SecretsAndIdentity`] by the default chain, which is not gone through before the first secret is asked for.
 #[derive(Debug, Default)]
-pub struct LazySecrets(OnceCell<AwsSecrets>);
+pub struct LazySecrets(OnceCell<SecretsAndIdentity>);
 
 impl LazySecrets {
-    async fn get(&self) -> &AwsSecrets {
-        self.0.get_or_init(|| async { from_default_chain().await.secrets() }).await
+    async fn get(&self) -> &SecretsAndIdentity {
+        self.0.get_or_init(|| async { from_default_chain().await.secrets_and_identity() }).await
     }
 }
 
@@ -191,12 +196,12 @@ fn left_out<T>() -> Result<T, FetchError> {
     Err(FetchError::Unavailable("AWS left it out of its answer".into()))
 }
 
-fn not_on_aws() -> FetchError {
-    FetchError::Unusable("this is not kept on AWS".into())
+fn not_kept() -> FetchError {
+    FetchError::Unusable("this is not kept in Parameter Store or Secrets Manager".into())
 }
 
 /// Judges by the error's code: the services do not agree about status codes.
-fn fetch_error<E>(error: &SdkError<E, HttpResponse>) -> FetchError
+pub(super) fn fetch_error<E>(error: &SdkError<E, HttpResponse>) -> FetchError
 where
     E: ProvideErrorMetadata + Error + 'static,
 {

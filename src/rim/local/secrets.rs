@@ -10,8 +10,8 @@ use crate::domain::secret::{Secret, SecretRef};
 use crate::port::{FetchError, Fetched, SecretBackend};
 use crate::rim::key_sets::KeySets;
 
-fn is_on_aws(reference: &SecretRef) -> bool {
-    matches!(reference, SecretRef::Ssm { .. } | SecretRef::SecretsManager { .. })
+fn comes_from_aws(reference: &SecretRef) -> bool {
+    matches!(reference, SecretRef::Ssm { .. } | SecretRef::SecretsManager { .. } | SecretRef::WebIdentity { .. })
 }
 
 /// Reads an `env:` or `file:` reference.
@@ -23,7 +23,10 @@ fn read(reference: &SecretRef) -> Result<Fetched, FetchError> {
             std::io::ErrorKind::PermissionDenied => FetchError::Denied(error.to_string()),
             _ => FetchError::Unavailable(error.to_string()),
         })?,
-        SecretRef::Ssm { .. } | SecretRef::SecretsManager { .. } | SecretRef::KeySet(_) => {
+        SecretRef::Ssm { .. }
+        | SecretRef::SecretsManager { .. }
+        | SecretRef::KeySet(_)
+        | SecretRef::WebIdentity { .. } => {
             return Err(FetchError::Unusable("is not kept on this machine".into()));
         }
     };
@@ -60,7 +63,7 @@ impl AllSecrets {
 #[async_trait]
 impl SecretBackend for AllSecrets {
     async fn current(&self, references: &[SecretRef]) -> Vec<Result<Fetched, FetchError>> {
-        let remote: Vec<_> = references.iter().filter(|reference| is_on_aws(reference)).cloned().collect();
+        let remote: Vec<_> = references.iter().filter(|reference| comes_from_aws(reference)).cloned().collect();
         let published = references.iter().filter_map(|reference| match reference {
             SecretRef::KeySet(url) => Some(self.key_set(url)),
             _ => None,
@@ -78,7 +81,7 @@ impl SecretBackend for AllSecrets {
             .map(|reference| match reference {
                 SecretRef::Env(_) | SecretRef::File(_) => read(reference),
                 SecretRef::KeySet(_) => published.next().unwrap_or(Err(FetchError::NotFound)),
-                SecretRef::Ssm { .. } | SecretRef::SecretsManager { .. } => {
+                SecretRef::Ssm { .. } | SecretRef::SecretsManager { .. } | SecretRef::WebIdentity { .. } => {
                     kept.next().unwrap_or(Err(FetchError::NotFound))
                 }
             })
@@ -86,7 +89,7 @@ impl SecretBackend for AllSecrets {
     }
 
     async fn previous(&self, reference: &SecretRef, current: &Fetched) -> Result<Option<Fetched>, FetchError> {
-        match is_on_aws(reference) {
+        match comes_from_aws(reference) {
             true => self.aws.previous(reference, current).await,
             false => Ok(None),
         }
