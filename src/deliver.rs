@@ -230,6 +230,7 @@ impl Deliverer {
             }
         };
         let work = Work { delivery, attempts };
+        let Some(time) = self.time_for(entry, deadline) else { return Fate::Held(Duration::ZERO) };
         if message.receives.saturating_sub(attempts.receives) > SUSPICIOUS_AFTER {
             if attempts.alone {
                 let reason = "every attempt at it, the last one alone, ended the process that made it".to_owned();
@@ -243,7 +244,6 @@ impl Deliverer {
                 return Fate::Held(STATE_WAIT);
             }
         }
-        let Some(time) = self.time_for(entry, deadline) else { return Fate::Held(Duration::ZERO) };
         let started = Instant::now();
         let outcome = self.attempt(entry, &work.delivery, time).await;
         self.judge(message, entry, work, outcome, started.elapsed()).await
@@ -271,6 +271,9 @@ impl Deliverer {
                 Ok(requests) => requests,
                 Err(RenderError::NoSecret(reference)) => {
                     return Ok(Outcome::Retry { blame: Blame::Target, reason: found.without(&reference) });
+                }
+                Err(RenderError::UnusableSecret(reason)) => {
+                    return Ok(Outcome::Retry { blame: Blame::Target, reason });
                 }
                 Err(RenderError::Unfit(reason)) => return Ok(Outcome::Rejected { reason }),
             };

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::domain::delivery::{Delivery, TooLarge};
-use crate::domain::event::Event;
+use crate::domain::event::{Event, Original};
 use crate::domain::name::Name;
 use crate::domain::secret::Resolved;
 use crate::port::{Clock, Message, Meter, Of, Queue, Unavailable, Unit};
@@ -271,11 +271,17 @@ impl Intake {
             Ok(authentic) => authentic,
             Err(answer) => return answer,
         };
-        let parsed = match entry.source.parse(authentic) {
+        let mut parsed = match entry.source.parse(authentic) {
             Ok(parsed) => parsed,
             Err(ParseError::Malformed(why)) => return Answer::problem(400, "Bad Request", why),
             Err(ParseError::UnsupportedMediaType(why)) => return Answer::problem(415, "Unsupported Media Type", why),
         };
+        // What a type has nothing to say about is passed on as it came.
+        parsed.original.get_or_insert_with(|| Original {
+            content_type: request.media_type().unwrap_or_else(|| "application/octet-stream".to_owned()),
+            headers: Vec::new(),
+            body: request.body.clone(),
+        });
         self.enqueue(name, entry, parsed, request_id).await
     }
 

@@ -102,7 +102,7 @@ impl Target for GitlabTrigger {
     fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
         let token = current(secrets, &self.token)?;
         let token = token.expose_text().ok_or_else(|| {
-            RenderError::Unfit("the secret for `token` is no text, and a trigger token is one".into())
+            RenderError::UnusableSecret("the secret for `token` is no text, and a trigger token is one".into())
         })?;
         let path = format!("/api/v4/projects/{}/trigger/pipeline", self.repository.0.replace('/', "%2F"));
         let url = self.api_url.as_ref().map_or_else(|| format!("https://gitlab.com{path}"), |base| base.join(&path));

@@ -320,7 +320,7 @@ fn name_of(name: &format::HeaderName) -> Result<HeaderName, RenderError> {
 
 /// The key of a Standard Webhooks secret: base64, mostly with `whsec_` before it.
 fn webhook_key(secret: &Secret) -> Result<Secret, RenderError> {
-    let wrong = || RenderError::Unfit("the secret for standard_webhooks is not whsec_ and base64".into());
+    let wrong = || RenderError::UnusableSecret("the secret for standard_webhooks is not whsec_ and base64".into());
     let text = secret.expose_text().ok_or_else(wrong)?;
     let text = text.strip_prefix("whsec_").unwrap_or(text);
     let key = Secret::new(BASE64.decode(text.as_bytes()).map_err(|_| wrong())?);

@@ -114,7 +114,7 @@ impl Outbound {
     /// Sets a header to a credential, marked so that nothing prints it.
     pub fn credential(&mut self, name: HeaderName, value: &[u8]) -> Result<(), RenderError> {
         let mut value = HeaderValue::from_bytes(value).map_err(|_| {
-            RenderError::Unfit(format!(
+            RenderError::UnusableSecret(format!(
                 "the secret for the header {name} has characters that no header can carry (a trailing newline?)"
             ))
         })?;
@@ -148,6 +148,10 @@ pub enum RenderError {
     /// A secret that the target needs is not there (yet): worth another try.
     #[error("the secret {0} could not be had")]
     NoSecret(SecretRef),
+    /// A secret of the target is there, but cannot be used as it is: worth another try, as it will be mended. Says what
+    /// is wrong with it, without repeating it.
+    #[error("{0}")]
+    UnusableSecret(String),
     /// This delivery can never be rendered for this target; says why.
     #[error("{0}")]
     Unfit(String),

@@ -288,6 +288,33 @@ async fn a_token_that_cannot_be_had_holds_the_target_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_token_that_no_header_can_carry_holds_the_target_until_it_is_mended() {
+    let mut world = world();
+    world.deliverer.relay = relay(&RELAY.replace(
+        r#"other: { type: http, url: "https://other.example.com/" }"#,
+        r#"other: { type: http, url: "https://other.example.com/", auth: { bearer: "ssm:/token" } }"#,
+    ));
+    world.secrets.set("ssm:/token", &["hunter2\n"]);
+    assert_eq!(world.work(vec![world.message("other", 1, 1)]).await, ["other-1"]);
+    assert!(world.letters().is_empty() && world.sender.sent().is_empty());
+    world.secrets.set("ssm:/token", &["mended"]);
+    world.clock.pass(Duration::from_secs(300));
+    world.sender.answer(200, "");
+    assert!(world.work(vec![world.message("other", 1, 2)]).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspicious_message_for_which_no_time_is_left_is_not_taken_for_one_that_crashed() {
+    let world = world();
+    world.sender.take_seconds(25);
+    world.sender.answer(200, "");
+    let messages = vec![world.message("cluster", 1, 1), world.message("other", 2, 9)];
+    let kept = world.deliverer.work(messages, Instant::now() + Duration::from_secs(60)).await;
+    assert_eq!(kept.len(), 1);
+    assert_eq!(world.state.writes.load(Ordering::SeqCst), 0, "it was not begun");
+}
+
+#[tokio::test]
 async fn what_egress_refuses_is_a_dead_letter_that_says_so() {
     let world = world();
     world.sender.answer_with(Err(SendError::Egress("egress: 169.254.169.254 is a metadata address".into())));

@@ -703,3 +703,25 @@ routes: [{ to: [log] }]
         assert_eq!(world.intake.answer(notice(&world, &new)).await.status, 401);
     }
 }
+
+#[tokio::test]
+async fn a_target_that_wants_the_senders_own_body_gets_it_whatever_the_sender_is() {
+    let mut world = world();
+    world.intake.relay = relay(
+        r#"
+sources: { hub: { type: dockerhub, secret: "ssm:/github" } }
+targets: { own: { type: http, url: "https://x.example.com/", body: passthrough }, log: { type: http, url: "https://y.example.com/" } }
+routes: [{ to: [own, log] }]
+"#,
+    );
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("events/dockerhub/push.json");
+    let sample = samples::read(&path).expect("sample");
+    let token = signature::url_token(&Secret::new("current"), "hub");
+    let answer = world.intake.answer(incoming(&format!("/hub/{token}"), sample.headers, sample.body.clone())).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    let sent = world.queue.sent();
+    let [own, log] = &sent[..] else { panic!("two deliveries") };
+    let original = Delivery::decode(&own.body).expect("delivery").original.expect("the sender's own body");
+    assert_eq!((original.content_type.as_str(), original.body), ("application/json", sample.body));
+    assert!(Delivery::decode(&log.body).expect("delivery").original.is_none());
+}
