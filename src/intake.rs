@@ -363,7 +363,10 @@ impl Intake {
                     continue;
                 }
                 let original = of.target.needs_original(&event).then(|| parsed.original.clone()).flatten();
-                let delivery = Delivery::new(event.clone(), &identity, target, original, now);
+                let mut event = event.clone();
+                // Who speaks for no cluster is told of with the one that it is told to.
+                event.cluster = event.cluster.or_else(|| of.keys.cluster.clone());
+                let delivery = Delivery::new(event, &identity, target, original, now);
                 let agent = of.keys.agent.as_ref().filter(|agent| self.agents.contains_key(*agent));
                 let limit = self.queue_of(agent).limit().saturating_sub(HEADROOM);
                 let body = match delivery.encode(limit) {

@@ -87,6 +87,13 @@ impl HttpSender {
     }
 
     fn tls(&self, connection: &Connection) -> Result<ClientConfig, SendError> {
+        let mut config = self.credentials(connection)?;
+        // A configuration of our own has to offer HTTP/2 by itself.
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(config)
+    }
+
+    fn credentials(&self, connection: &Connection) -> Result<ClientConfig, SendError> {
         let unusable = |what: &str, error: &dyn std::fmt::Display| SendError::Unusable(format!("{what}: {error}"));
         let roots = match &connection.ca {
             None => self.roots.clone(),

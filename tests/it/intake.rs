@@ -725,3 +725,22 @@ routes: [{ to: [own, log] }]
     assert_eq!((original.content_type.as_str(), original.body), ("application/json", sample.body));
     assert!(Delivery::decode(&log.body).expect("delivery").original.is_none());
 }
+
+#[tokio::test]
+async fn an_event_of_no_cluster_of_its_own_carries_the_targets() {
+    let mut world = world();
+    world.intake.relay = relay(
+        r#"
+sources:
+  anywhere: { type: github, secret: "ssm:/github" }
+  github: { type: github, secret: "ssm:/github", cluster: staging }
+targets: { log: { type: http, url: "https://x.example.com/", cluster: prod } }
+routes: [{ to: [log] }]
+"#,
+    );
+    for (path, cluster) in [("/anywhere", "prod"), ("/github", "staging")] {
+        assert_eq!(world.intake.answer(Incoming { path: path.into(), ..push() }).await.status, 202);
+        let delivery = Delivery::decode(&world.queue.sent().last().expect("one").body).expect("delivery");
+        assert_eq!(delivery.event.cluster.as_deref(), Some(cluster));
+    }
+}
