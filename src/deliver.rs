@@ -22,7 +22,7 @@ use crate::domain::name::Name;
 use crate::domain::outcome::{Blame, GivenUp, Outcome};
 use crate::domain::signature;
 use crate::port::{
-    Clock, Key, Message, Meter, Of, Queue, Received, Record, SendError, Sender, State, Unavailable, Unit,
+    Clock, Key, Message, Meter, Of, Outbox, Queue, Received, Record, SendError, Sender, State, Unavailable, Unit,
 };
 use crate::relay::{Relay, TargetEntry};
 use crate::secrets::SecretStore;
@@ -60,7 +60,7 @@ pub struct Deliverer {
     /// The delivery queue.
     pub queue: Arc<dyn Queue>,
     /// The dead-letter queue.
-    pub dead_letters: Arc<dyn Queue>,
+    pub dead_letters: Arc<dyn Outbox>,
     /// Where attempts are counted.
     pub state: Arc<dyn State>,
     /// Sends requests.

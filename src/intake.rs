@@ -13,7 +13,7 @@ use crate::domain::delivery::{Delivery, TooLarge};
 use crate::domain::event::{Event, Original};
 use crate::domain::name::Name;
 use crate::domain::secret::Resolved;
-use crate::port::{Clock, Message, Meter, Of, Queue, Unavailable, Unit};
+use crate::port::{Clock, Message, Meter, Of, Outbox, Unavailable, Unit};
 use crate::relay::{Relay, SourceEntry};
 use crate::secrets::SecretStore;
 use crate::source::auth::{AuthError, Authentic};
@@ -137,10 +137,10 @@ pub struct Intake {
     /// The secrets.
     pub secrets: Arc<SecretStore>,
     /// The delivery queue.
-    pub queue: Arc<dyn Queue>,
+    pub queue: Arc<dyn Outbox>,
     /// The queues of agents: who is in a network of its own. A target whose agent has none here is told from the
     /// delivery queue.
-    pub agents: BTreeMap<Name, Arc<dyn Queue>>,
+    pub agents: BTreeMap<Name, Arc<dyn Outbox>>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Where counts go.
@@ -326,7 +326,7 @@ impl Intake {
         Err(Answer::problem(401, "Unauthorized", "authentication failed"))
     }
 
-    fn queue_of(&self, agent: Option<&Name>) -> &Arc<dyn Queue> {
+    fn queue_of(&self, agent: Option<&Name>) -> &Arc<dyn Outbox> {
         agent.and_then(|agent| self.agents.get(agent)).unwrap_or(&self.queue)
     }
 

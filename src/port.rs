@@ -54,16 +54,21 @@ pub struct Received {
     pub body: String,
 }
 
-/// A durable FIFO queue: order per group, at least once.
+/// The end of a durable FIFO queue that messages go into. Whoever only sends has no need of the rest, and its binary
+/// does not carry it.
 #[async_trait]
-pub trait Queue: Send + Sync {
+pub trait Outbox: Send + Sync {
     /// The largest body that [`send`](Self::send) takes, in bytes.
     fn limit(&self) -> usize;
 
     /// Stores all of `messages`, in their order. On an error some may be stored; sending all of them again does
     /// not store those twice.
     async fn send(&self, messages: &[Message]) -> Result<(), Unavailable>;
+}
 
+/// A durable FIFO queue: order per group, at least once.
+#[async_trait]
+pub trait Queue: Outbox {
     /// Hands out up to `max` (1 to 10) messages, waiting up to `wait` for the first.
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Received>, Unavailable>;
 

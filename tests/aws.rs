@@ -20,7 +20,7 @@ use moto::Moto;
 use serde_json::{Value, json};
 use sluice::domain::secret::SecretRef;
 use sluice::port::{
-    Clock, FetchError, Fetched, Key, Message, Queue, Received, Record, SecretBackend, State, Unavailable,
+    Clock, FetchError, Fetched, Key, Message, Outbox, Queue, Received, Record, SecretBackend, State, Unavailable,
 };
 use sluice::rim::aws::dynamodb::DynamoState;
 use sluice::rim::aws::sqs::{DEFAULT_LIMIT, SqsQueue};

@@ -21,7 +21,7 @@ use crate::deliver::Deliverer;
 use crate::domain::name::Name;
 use crate::domain::secret::SecretRef;
 use crate::intake::{Answer, Incoming, Intake, Invoked, MAX_BODY};
-use crate::port::{Clock as _, Queue, SecretBackend};
+use crate::port::{Clock as _, Outbox, SecretBackend};
 use crate::probe::Probe;
 use crate::relay::Relay;
 use crate::rim::aws;
@@ -143,7 +143,7 @@ async fn intake(function: Function, secrets: fn(&aws::Sdk) -> AllSecrets) -> Res
 }
 
 /// The queues of agents. Every agent that a target names has to have one.
-fn agents(house: &House) -> Result<BTreeMap<Name, Arc<dyn Queue>>, Failure> {
+fn agents(house: &House) -> Result<BTreeMap<Name, Arc<dyn Outbox>>, Failure> {
     let urls: BTreeMap<Name, String> = match env::var("SLUICE_AGENT_QUEUES") {
         Ok(urls) if !urls.is_empty() => serde_json::from_str(&urls)
             .map_err(|error| format!("SLUICE_AGENT_QUEUES is not a JSON object of agents and their queues: {error}"))?,
@@ -156,7 +156,7 @@ fn agents(house: &House) -> Result<BTreeMap<Name, Arc<dyn Queue>>, Failure> {
         );
     }
     let limit = queue_limit()?;
-    Ok(urls.into_iter().map(|(agent, url)| (agent, Arc::new(house.sdk.queue(url, limit)) as Arc<dyn Queue>)).collect())
+    Ok(urls.into_iter().map(|(agent, url)| (agent, Arc::new(house.sdk.queue(url, limit)) as Arc<dyn Outbox>)).collect())
 }
 
 /// Takes events without HTTP, all of them even if one fails: what is taken already is not relayed twice.

@@ -134,7 +134,7 @@ impl FakeQueue {
 }
 
 #[async_trait]
-impl Queue for FakeQueue {
+impl Outbox for FakeQueue {
     fn limit(&self) -> usize {
         self.limit
     }
@@ -151,7 +151,10 @@ impl Queue for FakeQueue {
         }
         Ok(())
     }
+}
 
+#[async_trait]
+impl Queue for FakeQueue {
     async fn receive(&self, _: usize, _: Duration) -> Result<Vec<Received>, Unavailable> {
         unimplemented!("tests hand messages out by themselves")
     }

@@ -17,7 +17,7 @@ use aws_smithy_types::error::operation::BuildError;
 use serde::{Deserialize, Serialize};
 
 use super::{timeouts, unavailable};
-use crate::port::{Message, Queue, Received, Unavailable};
+use crate::port::{Message, Outbox, Queue, Received, Unavailable};
 
 /// What a queue takes in one message, in bytes, unless it was set up otherwise.
 pub const DEFAULT_LIMIT: usize = 256 * 1024;
@@ -110,7 +110,7 @@ impl SqsQueue {
 const HIDDEN: i32 = 300;
 
 #[async_trait]
-impl Queue for SqsQueue {
+impl Outbox for SqsQueue {
     fn limit(&self) -> usize {
         self.limit
     }
@@ -122,7 +122,10 @@ impl Queue for SqsQueue {
         }
         Ok(())
     }
+}
 
+#[async_trait]
+impl Queue for SqsQueue {
     /// AWS counts whole seconds: `wait` is rounded up, and cut to 20 s.
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Received>, Unavailable> {
         let wait = Duration::from_secs(whole_seconds(wait.min(LONGEST_POLL)));

@@ -23,7 +23,7 @@ use tokio::sync::oneshot::error::RecvError;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use crate::port::{Clock, Key, Message, Queue, Received, Record, State, Unavailable};
+use crate::port::{Clock, Key, Message, Outbox, Queue, Received, Record, State, Unavailable};
 
 /// The database's name in its directory.
 const FILE: &str = "sluice.redb";
@@ -840,7 +840,7 @@ fn parsed(message_id: &str) -> Option<(String, u64)> {
 }
 
 #[async_trait]
-impl Queue for EmbeddedQueue {
+impl Outbox for EmbeddedQueue {
     fn limit(&self) -> usize {
         self.limit
     }
@@ -853,7 +853,10 @@ impl Queue for EmbeddedQueue {
         let (name, messages) = (self.name, messages.to_vec());
         self.store.run("queue", move |round| round.send(name, &messages)).await
     }
+}
 
+#[async_trait]
+impl Queue for EmbeddedQueue {
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Received>, Unavailable> {
         let deadline = Instant::now() + wait.min(LONGEST_HOLD);
         loop {
