@@ -20,77 +20,22 @@ pub fn declared(request: &Request) -> Result<(), ParseError> {
 
 /// Reads `T` out of a JSON body. The error names the field's place, never its content.
 pub fn read<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, ParseError> {
-    serde_json::from_slice(body).map_err(|error| {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let wrong = |error: &serde_json::Error, path: Option<String>| {
         let (line, column) = (error.line(), error.column());
-        ParseError::Malformed(match error.classify() {
-            Category::Data => {
-                let path = path_at(body, line, column);
+        ParseError::Malformed(match (error.classify(), path) {
+            (Category::Data, Some(path)) => {
                 format!("the body's `{path}` is not what this sender sends (line {line}, column {column})").into()
             }
-            Category::Eof => format!("the body ends too early to be JSON (line {line}, column {column})").into(),
+            (Category::Eof, _) => format!("the body ends too early to be JSON (line {line}, column {column})").into(),
             _ => format!("the body is not JSON (line {line}, column {column})").into(),
         })
-    })
-}
-
-/// The path of the value that ends at a line and column of a JSON text (both from 1, the column in bytes). It is
-/// looked for only once something is wrong: tracking it all along doubles the code of every type that is read.
-fn path_at(body: &[u8], line: usize, column: usize) -> String {
-    enum Inside<'a> {
-        /// The key that was read last; none after a comma.
-        Object(Option<&'a [u8]>),
-        List(usize),
-    }
-    let start = match line {
-        0 | 1 => 0,
-        line => body.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(line - 2).map_or(0, |(at, _)| at + 1),
     };
-    let end = body.len().min(start.saturating_add(column));
-    let mut inside: Vec<Inside<'_>> = Vec::new();
-    let mut at = 0;
-    while at < end {
-        match body[at] {
-            b'{' => inside.push(Inside::Object(None)),
-            b'[' => inside.push(Inside::List(0)),
-            b'}' | b']' => drop(inside.pop()),
-            b',' => match inside.last_mut() {
-                Some(Inside::Object(key)) => *key = None,
-                Some(Inside::List(index)) => *index += 1,
-                None => {}
-            },
-            b'"' => {
-                let from = at + 1;
-                at = from;
-                while at < end && body[at] != b'"' {
-                    at += if body[at] == b'\\' { 2 } else { 1 };
-                }
-                if let Some(Inside::Object(key @ None)) = inside.last_mut() {
-                    *key = Some(&body[from..at.min(end)]);
-                }
-            }
-            _ => {}
-        }
-        at += 1;
-    }
-    let mut path = String::new();
-    for step in &inside {
-        match step {
-            Inside::Object(Some(key)) => {
-                let dot = if path.is_empty() { "" } else { "." };
-                path.push_str(dot);
-                path.extend(String::from_utf8_lossy(key).chars().take(LONGEST_KEY));
-            }
-            Inside::Object(None) => {}
-            Inside::List(index) => path.push_str(&format!("[{index}]")),
-        }
-    }
-    if path.is_empty() { ".".into() } else { path.chars().take(LONGEST_PATH).collect() }
+    let value = serde_path_to_error::deserialize(&mut deserializer)
+        .map_err(|error| wrong(error.inner(), Some(error.path().to_string())))?;
+    deserializer.end().map_err(|error| wrong(&error, None))?;
+    Ok(value)
 }
-
-/// Of a key in a path at most this much is named, in characters.
-const LONGEST_KEY: usize = 60;
-/// Of a path, this much.
-const LONGEST_PATH: usize = 300;
 
 /// A text that is worth something: `None` for a missing, null or empty one.
 pub fn text(value: Option<String>) -> Option<String> {
@@ -214,36 +159,6 @@ mod tests {
             let body = format!(r#"{{"time":{written}}}"#);
             assert_eq!(read::<Sample>(body.as_bytes()).expect(written).time, None, "{written}");
         }
-    }
-
-    #[test]
-    fn the_place_of_what_is_wrong_is_named_and_its_content_is_not() {
-        #[derive(Debug, Deserialize)]
-        #[allow(dead_code)]
-        struct Inner {
-            name: String,
-        }
-        #[derive(Debug, Deserialize)]
-        #[allow(dead_code)]
-        struct Outer {
-            inner: Option<Inner>,
-            #[serde(default)]
-            all: Vec<Inner>,
-        }
-        for (body, path) in [
-            (r#"{"x":{"name":1},"inner":{"name":["hunter2"]}}"#, "`inner.name`"),
-            (r#"{"inner":{"name":"\\"{,","name":42}}"#, "`inner.name`"),
-            ("{\n \"all\": [{\"name\":\"a\"},\n {\"name\": {\"hunter2\":1}}]}", "`all[1].name`"),
-            (r#"{"all":[{"name":"a"},"hunter2"]}"#, "`all[1]`"),
-            (r#"{"inner":{"other":[1,2]},"all":[]}"#, "`inner`"),
-            (r#"["hunter2"]"#, "`[0]`"),
-            (r#""hunter2""#, "`.`"),
-        ] {
-            let why = read::<Outer>(body.as_bytes()).expect_err(body).to_string();
-            assert!(why.contains(path) && !why.contains("hunter2"), "{body}: {why}");
-        }
-        let long = format!(r#"{{"inner":{{"{}":1,"name":1}}}}"#, "k".repeat(10_000));
-        assert!(read::<Outer>(long.as_bytes()).expect_err("wrong").to_string().len() < 500);
     }
 
     #[test]
