@@ -1,7 +1,7 @@
 //! Arbitrary bytes at every source: the first byte picks the type, the second the sample whose headers come with them,
 //! the rest is the body. It is signed, so that what lies behind authentication is reached.
 //!
-//!     fuzz/seed && RUSTC_BOOTSTRAP=1 cargo fuzz run sources -- -max_total_time=1200
+//!     fuzz/seed && RUSTC_BOOTSTRAP=1 cargo fuzz run -s none sources -- -max_total_time=1200
 #![no_main]
 
 use std::path::Path;
