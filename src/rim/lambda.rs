@@ -113,6 +113,11 @@ pub fn registry_push() -> std::process::ExitCode {
     run(intake(Function::RegistryPush, |sdk| AllSecrets::new(Arc::new(sdk.secrets())).with_key_sets(KeySets::new())))
 }
 
+/// The function `alert-intake`.
+pub fn alert_intake() -> std::process::ExitCode {
+    run(intake(Function::AlertIntake, |sdk| AllSecrets::new(Arc::new(sdk.secrets()))))
+}
+
 /// An intake function.
 async fn intake(function: Function, secrets: fn(&aws::Sdk) -> AllSecrets) -> Result<(), Failure> {
     let house = House::build(secrets).await?;
