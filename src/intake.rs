@@ -353,17 +353,19 @@ impl Intake {
                 labels: entry.keys.labels.clone().unwrap_or_default(),
                 time: found.time,
             };
-            let targets = self.relay.targets_of(&event);
-            if targets.is_empty() {
-                left_out.push("no route takes this event".into());
+            let routed = self.relay.route(&event, now);
+            match (routed.muted, routed.told.is_empty()) {
+                (true, _) => left_out.push("a route that takes this event is mute at the moment".into()),
+                (false, true) => left_out.push("no route takes this event".into()),
+                (false, false) => {}
             }
-            for (target, of) in targets {
+            for (target, of, event) in routed.told {
                 if let Err(why) = of.target.wants(&event, parsed.original.as_ref()) {
                     left_out.push(if expose { format!("{target}: {why}") } else { why });
                     continue;
                 }
                 let original = of.target.needs_original(&event).then(|| parsed.original.clone()).flatten();
-                let mut event = event.clone();
+                let mut event = event.into_owned();
                 // Who speaks for no cluster is told of with the one that it is told to.
                 event.cluster = event.cluster.or_else(|| of.keys.cluster.clone());
                 let delivery = Delivery::new(event, &identity, target, original, now);

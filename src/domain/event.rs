@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::alert::{Alert, Alerts};
 use crate::domain::name::Name;
 use crate::domain::signature;
 
@@ -38,6 +39,8 @@ pub enum Detail {
     ImagePush(ImagePush),
     /// Something happened in a Git repository or at its host.
     Git(Box<GitEvent>),
+    /// Something is wrong, is over, or just happened.
+    Alert(Box<Alerts>),
 }
 
 /// A push to a registry: one manifest, under no, one or several tags.
@@ -147,23 +150,67 @@ impl Event {
         match self.detail {
             Detail::ImagePush(_) => "image_push",
             Detail::Git(_) => "git",
+            Detail::Alert(_) => "alert",
         }
+    }
+
+    /// What conditions are judged on: each alert of a group by itself, and everything else as a whole.
+    pub fn subjects(&self) -> Vec<Subject<'_>> {
+        match &self.detail {
+            Detail::Alert(group) => {
+                group.alerts.iter().map(|alert| Subject { event: self, alert: Some(alert) }).collect()
+            }
+            _ => vec![Subject { event: self, alert: None }],
+        }
+    }
+
+    /// The event with only those of its [`subjects`](Self::subjects) that are `taken`, of which there is one at least.
+    pub fn only(&self, taken: &[bool]) -> Cow<'_, Self> {
+        match &self.detail {
+            Detail::Alert(group) if !taken.iter().all(|taken| *taken) => {
+                let alerts = group.alerts.iter().zip(taken).filter(|(_, taken)| **taken);
+                let alerts = alerts.map(|(alert, _)| alert.clone()).collect();
+                let group = Alerts { alerts, ..Alerts::clone(group) };
+                Cow::Owned(Self { detail: Detail::Alert(Box::new(group)), ..self.clone() })
+            }
+            _ => Cow::Borrowed(self),
+        }
+    }
+}
+
+/// What a condition is judged on: an event or, of alerts that were told together, one.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'e> {
+    event: &'e Event,
+    alert: Option<&'e Alert>,
+}
+
+impl<'e> Subject<'e> {
+    /// The alert, if it is one.
+    pub fn alert(&self) -> Option<&'e Alert> {
+        self.alert
     }
 
     /// Whether the event may have touched more paths than it lists.
     pub fn paths_are_truncated(&self) -> bool {
-        matches!(&self.detail, Detail::Git(git) if git.paths_truncated)
+        matches!(&self.event.detail, Detail::Git(git) if git.paths_truncated)
     }
 
     /// All values that the event has under a matcher's key; none where it has no such thing.
-    pub fn values(&self, key: &str) -> Vec<Cow<'_, str>> {
+    pub fn values(&self, key: &str) -> Vec<Cow<'e, str>> {
         fn one(value: &Option<String>) -> Vec<Cow<'_, str>> {
             value.iter().map(|value| value.into()).collect()
         }
-        match (key, &self.detail) {
-            ("kind", _) => vec![self.kind().into()],
-            ("source", _) => vec![self.source.as_str().into()],
-            ("cluster", _) => one(&self.cluster),
+        let event = self.event;
+        if let Some(alert) = self.alert
+            && let Some(values) = alert_values(alert, key)
+        {
+            return values;
+        }
+        match (key, &event.detail) {
+            ("kind", _) => vec![event.kind().into()],
+            ("source", _) => vec![event.source.as_str().into()],
+            ("cluster", _) => one(&event.cluster),
             ("repository", Detail::ImagePush(push)) => vec![push.repository.as_str().into()],
             ("tag", Detail::ImagePush(push)) => push.tags.iter().map(|tag| tag.into()).collect(),
             ("digest", Detail::ImagePush(push)) => one(&push.digest),
@@ -187,10 +234,31 @@ impl Event {
             ("status", Detail::Git(git)) => one(&git.status),
             ("name", Detail::Git(git)) => one(&git.name),
             ("message", Detail::Git(git)) => one(&git.message),
-            _ => match key.strip_prefix("labels.").and_then(|label| self.labels.get(label)) {
+            _ => match key.strip_prefix("labels.").and_then(|label| event.labels.get(label)) {
                 Some(value) => vec![value.as_str().into()],
                 None => Vec::new(),
             },
+        }
+    }
+}
+
+/// The values that an alert has of its own; `None` where its event's count.
+fn alert_values<'a>(alert: &'a Alert, key: &str) -> Option<Vec<Cow<'a, str>>> {
+    let object = alert.object.as_ref();
+    let own = |value: Option<&'a String>| Some(value.map(|value| Cow::from(value)).into_iter().collect());
+    match key {
+        "severity" => Some(vec![alert.severity.word().into()]),
+        "status" => Some(vec![alert.status.word().into()]),
+        "reason" => own(alert.reason.as_ref()),
+        "namespace" => own(object.and_then(|object| object.namespace.as_ref())),
+        "name" => own(object.map(|object| &object.name)),
+        "object_kind" => own(object.and_then(|object| object.kind.as_ref())),
+        // Where there is nothing more to say than the title, that is the message.
+        "message" => Some(vec![alert.text.as_ref().unwrap_or(&alert.title).into()]),
+        "cluster" => alert.cluster.as_ref().map(|cluster| vec![cluster.into()]),
+        _ => {
+            let label = alert.labels.get(key.strip_prefix("labels.")?)?;
+            Some(vec![label.into()])
         }
     }
 }

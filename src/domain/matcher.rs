@@ -6,7 +6,8 @@ use regex_lite::Regex;
 use semver::VersionReq;
 use serde_json::{Value, json};
 
-use crate::domain::event::Event;
+use crate::domain::alert::Severity;
+use crate::domain::event::Subject;
 use crate::relay::format::{At, Fields, OneOrMany, Problems, Read, parsed, suggestion};
 
 /// The keys that `when` knows; besides them, `labels.<key>`.
@@ -34,23 +35,25 @@ pub const KEYS: &[&str] = &[
 
 /// The kinds of event, each with the keys that only events of other kinds have.
 const FOREIGN: &[(&str, &[&str])] = &[
-    ("image_push", &["event", "ref", "branch", "paths", "severity", "status", "name", "message"]),
-    ("git", &["digest", "media_type", "severity"]),
+    (
+        "image_push",
+        &[
+            "event",
+            "ref",
+            "branch",
+            "paths",
+            "severity",
+            "status",
+            "namespace",
+            "name",
+            "object_kind",
+            "reason",
+            "message",
+        ],
+    ),
+    ("git", &["digest", "media_type", "severity", "namespace", "object_kind", "reason"]),
+    ("alert", &["event", "repository", "tag", "digest", "media_type", "ref", "branch", "paths", "actor"]),
 ];
-
-crate::words! {
-    /// How bad an alert is, in rising order.
-    pub enum Severity {
-        /// For the record.
-        Info = "info",
-        /// Somebody should look some time.
-        Warning = "warning",
-        /// Something does not work.
-        Error = "error",
-        /// Something important does not work.
-        Critical = "critical",
-    }
-}
 
 /// What one value of an event is compared with.
 #[derive(Debug, Clone)]
@@ -130,20 +133,20 @@ pub struct When {
 }
 
 impl When {
-    /// Whether `event` fulfils every condition. Where that cannot be known, because the sender listed only some of
+    /// Whether `subject` fulfils every condition. Where that cannot be known, because the sender listed only some of
     /// the changed paths, it is taken to: a needless poke is harmless, a lost push is not.
-    pub fn matches(&self, event: &Event) -> bool {
-        self.matches_if_unknown(event, true)
+    pub fn matches(&self, subject: Subject<'_>) -> bool {
+        self.matches_if_unknown(subject, true)
     }
 
     /// [`matches`](Self::matches), with `unknown` for what cannot be known.
-    fn matches_if_unknown(&self, event: &Event, unknown: bool) -> bool {
+    fn matches_if_unknown(&self, subject: Subject<'_>, unknown: bool) -> bool {
         let any = |key: &str, patterns: &[Pattern]| {
-            let known = event.values(key).iter().any(|value| patterns.iter().any(|pattern| pattern.matches(value)));
-            known || (unknown && key == "paths" && event.paths_are_truncated())
+            let known = subject.values(key).iter().any(|value| patterns.iter().any(|pattern| pattern.matches(value)));
+            known || (unknown && key == "paths" && subject.paths_are_truncated())
         };
         self.keys.iter().all(|(key, patterns)| any(key, patterns))
-            && !self.not.iter().any(|when| when.matches_if_unknown(event, !unknown))
+            && !self.not.iter().any(|when| when.matches_if_unknown(subject, !unknown))
     }
 
     /// The kinds of event of which it may let one pass. What is under `not` is not looked at.
@@ -239,7 +242,7 @@ fn patterns(key: &str, value: &Value, at: &At, problems: &mut Problems) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::event::{Detail, GitEvent, ImagePush};
+    use crate::domain::event::{Detail, Event, GitEvent, ImagePush};
     use crate::domain::name::Name;
 
     fn image(repository: &str, tags: &[&str]) -> Event {
@@ -266,7 +269,7 @@ mod tests {
     fn matches(when: Value, event: &Event) -> bool {
         let mut problems = Problems::default();
         let when = When::read(&when, &At::root(), &mut problems);
-        when.unwrap_or_else(|| panic!("{:?}", problems.0)).matches(event)
+        when.unwrap_or_else(|| panic!("{:?}", problems.0)).matches(event.subjects()[0])
     }
 
     fn problem(when: Value) -> String {

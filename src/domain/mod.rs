@@ -1,5 +1,6 @@
 //! The words of the design as types. Nothing here knows of I/O: time, randomness and secrets come in as arguments.
 
+pub mod alert;
 pub mod delivery;
 pub mod egress;
 pub mod event;

@@ -1,15 +1,18 @@
 //! The relay file: who tells us, whom we tell, and what goes where.
 
 pub mod format;
+pub mod mute;
 pub mod schema;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::domain::alert::Status;
 use crate::domain::egress;
-use crate::domain::event::Event;
+use crate::domain::event::{Event, Subject};
 use crate::domain::matcher::When;
 use crate::domain::name::Name;
 use crate::domain::secret::{Resolved, SecretRef};
@@ -17,6 +20,8 @@ use crate::keys;
 use crate::source::auth::{self, AuthError, Authentic};
 use crate::source::{self, Claim, Function, Request, Source};
 use crate::target::{self, Target};
+use mute::{Mute, Window};
+
 use format::{At, Fields, Keys, Network, OneOrMany, Problem, Problems, Read, Span, kind_of, suggestion};
 
 /// A relay file that was read and found to be sound.
@@ -28,8 +33,20 @@ pub struct Relay {
     pub targets: BTreeMap<Name, TargetEntry>,
     /// What goes where.
     pub routes: Vec<Route>,
+    /// Times of the week, by name, for routes to be mute in.
+    pub windows: BTreeMap<Name, Window>,
     /// Where targets may be.
     pub egress: egress::Rules,
+}
+
+/// What becomes of an event.
+#[derive(Debug)]
+pub struct Routed<'r, 'e> {
+    /// Whom it is told to, each target once and in the order of the file's routes; of alerts that were told together,
+    /// with those that the target's routes take.
+    pub told: Vec<(&'r Name, &'r TargetEntry, Cow<'e, Event>)>,
+    /// Whether a route that would take something of it is mute.
+    pub muted: bool,
 }
 
 keys! {
@@ -165,6 +182,8 @@ keys! {
         when: When = When::default(),
         /// The targets that get them.
         to: OneOrMany<Name>,
+        /// When it tells nothing but what is over.
+        mute: Option<Mute>,
     }
 }
 
@@ -185,18 +204,21 @@ impl Relay {
         let sources = fields.take::<Entries<SourceEntry>>("sources", None);
         let targets = fields.take::<Entries<TargetEntry>>("targets", None);
         let routes = fields.take("routes", Some(Vec::<Route>::new()));
+        let windows = fields.take("windows", Some(BTreeMap::<String, Window>::new()));
         let egress = fields.take::<Option<EgressKeys>>("egress", None);
         fields.finish();
         // Names are checked against what the file says, not against what of it was valid: one problem, once.
         let named = |key: &str| -> BTreeSet<&str> {
             value.get(key).and_then(Value::as_object).into_iter().flatten().map(|(name, _)| name.as_str()).collect()
         };
-        let (source_names, target_names) = (named("sources"), named("targets"));
+        let (source_names, target_names, window_names) = (named("sources"), named("targets"), named("windows"));
         for (i, route) in routes.iter().flatten().enumerate() {
             let at = root.child("routes").child(i);
             let from = route.from.iter().flat_map(|from| &from.0);
             known(from, &source_names, "source", &at.child("from"), problems);
             known(route.to.0.iter(), &target_names, "target", &at.child("to"), problems);
+            let during = route.mute.iter().filter_map(|mute| mute.during.as_ref()).flat_map(|during| &during.0);
+            known(during, &window_names, "window", &at.child("mute").child("during"), problems);
         }
         if let Some(routes) = &routes {
             let used: BTreeSet<_> = routes.iter().flat_map(|route| &route.to.0).map(Name::as_str).collect();
@@ -216,6 +238,13 @@ impl Relay {
         for (name, message) in sources.iter().flat_map(|sources| contested(&sources.0)) {
             problems.warning(&root.child("sources").child(name), message);
         }
+        let windows = windows.map(|windows| {
+            let named = windows.into_iter().filter_map(|(name, window)| {
+                let at = root.child("windows").child(&name);
+                Some((Name::parse(&name).map_err(|why| problems.error(&at, why)).ok()?, window))
+            });
+            named.collect()
+        });
         if problems.has_errors() {
             return None;
         }
@@ -224,6 +253,7 @@ impl Relay {
             sources: sources?.0,
             targets: targets?.0,
             routes: routes?,
+            windows: windows?,
             egress: egress::Rules { allow: allow.into_iter().map(|network| network.0).collect() },
         })
     }
@@ -237,17 +267,41 @@ impl Relay {
         })
     }
 
-    /// The targets of every route that matches, each once, in the order of the file's routes.
-    pub fn targets_of(&self, event: &Event) -> Vec<(&Name, &TargetEntry)> {
-        let mut seen = BTreeSet::new();
-        self.routes
-            .iter()
-            .filter(|route| route.from.as_ref().is_none_or(|from| from.0.contains(&event.source)))
-            .filter(|route| route.when.matches(event))
-            .flat_map(|route| &route.to.0)
-            .filter(|name| seen.insert(*name))
-            .filter_map(|name| self.targets.get_key_value(name))
-            .collect()
+    /// Whom `event` is told to, at the time `now`.
+    pub fn route<'e>(&self, event: &'e Event, now: Timestamp) -> Routed<'_, 'e> {
+        let subjects = event.subjects();
+        let mut taken: Vec<(&Name, Vec<bool>)> = Vec::new();
+        let mut muted = false;
+        for route in self.routes.iter().filter(|route| route.comes_from(&event.source)) {
+            let mute = route.mute.as_ref().is_some_and(|mute| mute.holds(&self.windows, now));
+            let mut takes = |subject: &Subject<'_>| {
+                let over = subject.alert().is_some_and(|alert| alert.status == Status::Resolved);
+                let matches = route.when.matches(*subject);
+                muted |= matches && mute && !over;
+                matches && (!mute || over)
+            };
+            let takes: Vec<bool> = subjects.iter().map(&mut takes).collect();
+            if !takes.contains(&true) {
+                continue;
+            }
+            for name in &route.to.0 {
+                match taken.iter_mut().find(|(target, _)| *target == name) {
+                    Some((_, all)) => all.iter_mut().zip(&takes).for_each(|(all, takes)| *all |= takes),
+                    None => taken.push((name, takes.clone())),
+                }
+            }
+        }
+        let entry = |(name, taken): (_, Vec<bool>)| {
+            let (name, entry) = self.targets.get_key_value(name)?;
+            Some((name, entry, event.only(&taken)))
+        };
+        Routed { told: taken.into_iter().filter_map(entry).collect(), muted }
+    }
+}
+
+impl Route {
+    fn comes_from(&self, source: &Name) -> bool {
+        self.from.as_ref().is_none_or(|from| from.0.contains(source))
     }
 }
 

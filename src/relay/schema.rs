@@ -1,8 +1,11 @@
 //! The relay file's JSON Schema, made from the same descriptions that read it.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::format::{KeyDescription, Read, object_schema};
+use super::mute::Window;
 use super::{EgressKeys, Entries, Route, SourceEntry, TargetEntry};
 use crate::domain::matcher::When;
 
@@ -30,6 +33,7 @@ pub fn json_schema() -> Value {
             "sources": Entries::<SourceEntry>::schema(),
             "targets": Entries::<TargetEntry>::schema(),
             "routes": { "type": "array", "items": route },
+            "windows": BTreeMap::<String, Window>::schema(),
             "egress": EgressKeys::schema(),
         },
         "$defs": { "when": When::schema() },

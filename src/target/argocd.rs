@@ -13,8 +13,8 @@
 use jiff::Timestamp;
 
 use super::poke::{
-    classify_in_cluster, current, first_tag, github_original, github_package, github_push, held, is_push, post_json,
-    sign_as_github,
+    NO_ALERTS, classify_in_cluster, current, first_tag, github_original, github_package, github_push, held, is_push,
+    post_json, refuses_alerts, sign_as_github,
 };
 use super::{Class, Outbound, RenderError, Response, Target, excerpt};
 use crate::domain::delivery::Delivery;
@@ -38,8 +38,13 @@ impl Target for Argocd {
         Class::InCluster
     }
 
+    fn refuses(&self, kind: &str) -> Option<String> {
+        refuses_alerts(kind)
+    }
+
     fn wants(&self, event: &Event, _original: Option<&Original>) -> Result<(), String> {
         match &event.detail {
+            Detail::Alert(_) => Err(NO_ALERTS.into()),
             Detail::Git(git) if git.deleted => Err("a deleted ref leaves nothing to sync".into()),
             Detail::Git(git) if is_push(git) && git.repository.is_some() => Ok(()),
             Detail::Git(git) => Err(format!("Argo CD acts on pushes, not on `{}`", git.event)),
@@ -62,6 +67,7 @@ impl Target for Argocd {
                 (Outbound::post(url, "application/json", original.body.clone()), "push")
             }
             (Detail::Git(git), None) => (post_json(url, &github_push(git))?, "push"),
+            (Detail::Alert(_), _) => return Err(RenderError::Unfit(NO_ALERTS.into())),
             (Detail::ImagePush(push), _) => {
                 let tag = first_tag(push).map_err(RenderError::Unfit)?;
                 (post_json(url, &github_package(push, Some(tag)))?, "package")

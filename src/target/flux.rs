@@ -368,8 +368,16 @@ impl Target for Flux {
 
     fn refuses(&self, kind: &str) -> Option<String> {
         let receiver = self.kind();
-        (kind != "image_push" && receiver.is_registry())
-            .then(|| format!("Receivers of type {receiver} are for pushes to registries only"))
+        match kind {
+            "image_push" => None,
+            _ if receiver.is_registry() => {
+                Some(format!("Receivers of type {receiver} are for pushes to registries only"))
+            }
+            "alert" if names::header(receiver).is_some() => {
+                Some(format!("Receivers of type {receiver} know no alerts"))
+            }
+            _ => None,
+        }
     }
 
     fn wants(&self, event: &Event, original: Option<&Original>) -> Result<(), String> {

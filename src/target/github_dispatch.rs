@@ -77,7 +77,7 @@ crate::keys! {
         repository: Repository,
         /// A token that may write its Contents.
         token: SecretRef,
-        /// The event_type. Left out: the event's kind, image_push or git.
+        /// The event_type. Left out: the event's kind, image_push, git or alert.
         event_type: Option<EventType>,
         /// Another API than GitHub's own, such as https://HOST/api/v3 of an Enterprise Server.
         api_url: Option<BaseUrl>,
@@ -92,11 +92,15 @@ impl GithubDispatch {
         if body.to_string().len() <= MAX_PAYLOAD {
             return Ok(body);
         }
-        // A push of very many files: better told without their names than not at all.
+        // A push of very many files, or a very long text: better told without it than not at all.
         let mut shorter = event.clone();
-        if let Detail::Git(git) = &mut shorter.detail {
-            git.paths.clear();
-            git.paths_truncated = true;
+        match &mut shorter.detail {
+            Detail::Git(git) => {
+                git.paths.clear();
+                git.paths_truncated = true;
+            }
+            Detail::Alert(group) => group.alerts.iter_mut().for_each(|alert| alert.text = None),
+            Detail::ImagePush(_) => {}
         }
         let body = whole(&shorter);
         if body.to_string().len() > MAX_PAYLOAD {

@@ -86,6 +86,11 @@ fn variables(event: &Event) -> Vec<(&'static str, String)> {
             add("SLUICE_TAG", git.tag.as_deref());
             add("SLUICE_COMMIT", git.commit.as_deref());
         }
+        Detail::Alert(group) => {
+            add("SLUICE_STATUS", Some(group.status().word()));
+            add("SLUICE_SEVERITY", Some(group.severity().word()));
+            add("SLUICE_TITLE", group.title.as_deref().or(group.alerts.first().map(|alert| alert.title.as_str())));
+        }
     }
     all
 }

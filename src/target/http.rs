@@ -288,6 +288,7 @@ fn cloudevents_attributes(event: &Event) -> Vec<(&'static str, String)> {
     let (kind, subject) = match &event.detail {
         Detail::ImagePush(push) => ("sluice.image_push".to_owned(), Some(push.repository.clone())),
         Detail::Git(git) => (format!("sluice.git.{}", git.event), git.repository.clone()),
+        Detail::Alert(group) => (format!("sluice.alert.{}", group.status()), Some(group.group.clone())),
     };
     let mut attributes = vec![
         ("specversion", "1.0".to_owned()),

@@ -12,8 +12,8 @@
 use jiff::Timestamp;
 
 use super::poke::{
-    classify_in_cluster, current, github_original, github_package, github_push, held, is_push, post_json,
-    sign_as_github,
+    NO_ALERTS, classify_in_cluster, current, github_original, github_package, github_push, held, is_push, post_json,
+    refuses_alerts, sign_as_github,
 };
 use super::{Class, Outbound, RenderError, Response, Target};
 use crate::domain::delivery::Delivery;
@@ -40,8 +40,13 @@ impl Target for Kargo {
         Class::InCluster
     }
 
+    fn refuses(&self, kind: &str) -> Option<String> {
+        refuses_alerts(kind)
+    }
+
     fn wants(&self, event: &Event, _original: Option<&Original>) -> Result<(), String> {
         match &event.detail {
+            Detail::Alert(_) => Err(NO_ALERTS.into()),
             Detail::ImagePush(_) => Ok(()),
             Detail::Git(git) if git.deleted => Err("a deleted ref leaves nothing to discover".into()),
             Detail::Git(git) if is_push(git) && git.repository.is_some() => Ok(()),
@@ -62,6 +67,7 @@ impl Target for Kargo {
                 (Outbound::post(url, "application/json", original.body.clone()), "push")
             }
             (Detail::Git(git), None) => (post_json(url, &github_push(git))?, "push"),
+            (Detail::Alert(_), _) => return Err(RenderError::Unfit(NO_ALERTS.into())),
             (Detail::ImagePush(push), _) => {
                 let tag = if push.tags.len() > 1 { None } else { push.tag.as_deref() };
                 (post_json(url, &github_package(push, tag))?, "package")

@@ -162,15 +162,15 @@ pub trait Target: Debug + Send + Sync {
     /// What kind of service it is.
     fn class(&self) -> Class;
 
-    /// Why the target has no use for any event of this kind (`image_push`, `git` …), if it has none.
+    /// Why the target has no use for any event of this kind (`image_push`, `git`, `alert`), if it has none.
     fn refuses(&self, _kind: &str) -> Option<String> {
         None
     }
 
-    /// Whether the target has any use for `event`, which came by `original`; the error completes «not told: …». Asked before anything is
-    /// queued.
-    fn wants(&self, _event: &Event, _original: Option<&Original>) -> Result<(), String> {
-        Ok(())
+    /// Whether the target has any use for `event`, which came by `original`; the error completes «not told: …». Asked
+    /// before anything is queued.
+    fn wants(&self, event: &Event, _original: Option<&Original>) -> Result<(), String> {
+        self.refuses(event.kind()).map_or(Ok(()), Err)
     }
 
     /// Whether the request is rendered from the sender's own one.

@@ -34,6 +34,14 @@ pub fn image_push(event: &Event) -> Result<&ImagePush, String> {
     }
 }
 
+/// Why a type that acts on pushes has no use for events of this kind, if it has none.
+pub fn refuses_alerts(kind: &str) -> Option<String> {
+    (kind == "alert").then(|| NO_ALERTS.to_owned())
+}
+
+/// The same, of an event that is one.
+pub const NO_ALERTS: &str = "this type of target acts on pushes, not on alerts";
+
 /// The first tag of `push`; the error completes «not told: …».
 pub fn first_tag(push: &ImagePush) -> Result<&str, String> {
     let tag = push.tag.as_deref().or_else(|| push.tags.first().map(String::as_str));

@@ -44,6 +44,7 @@ impl Target for Tekton {
         let event = match &delivery.event.detail {
             Detail::Git(git) => git.event.as_str(),
             Detail::ImagePush(_) => "package",
+            Detail::Alert(_) => "alert",
         };
         let mut request = match &delivery.original {
             Some(original) if self.needs_original(&delivery.event) => {

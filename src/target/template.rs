@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use minijinja::value::{Serde, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value};
 
+use crate::domain::alert::{Alert, Alerts, Link, Object, Severity, Status};
 use crate::domain::event::{Detail, Event, GitEvent, ImagePush};
 use crate::domain::name::Name;
 use crate::relay::format::suggestion;
@@ -199,6 +200,24 @@ fn samples() -> Vec<Event> {
         message: some("A \"quoted\" message"),
         url: some("https://github.com/acme/app"),
     }));
+    let alert = Alert {
+        text: some("5 % of requests fail"),
+        reason: some("HighErrorRate"),
+        object: Some(Object { kind: some("Pod"), namespace: some("shop"), name: "checkout-0".into() }),
+        cluster: some("prod"),
+        labels: [("team".to_owned(), "a".to_owned())].into(),
+        links: vec![Link { title: "Source".into(), url: "https://prometheus.example.com/graph".into() }],
+        started: Some(Timestamp::UNIX_EPOCH),
+        ended: Some(Timestamp::UNIX_EPOCH),
+        ..Alert::new("6f3c1d0a9b2e4f58", Status::Firing, Severity::Critical, "Error rate above 5 % on checkout")
+    };
+    let alert = Detail::Alert(Box::new(Alerts {
+        group: "team/HighErrorRate".into(),
+        title: some("HighErrorRate"),
+        url: some("https://alertmanager.example.com"),
+        left_out: 1,
+        alerts: vec![alert],
+    }));
     let Ok(source) = Name::parse("sample") else { return Vec::new() };
     let event = |detail| Event {
         detail,
@@ -208,7 +227,7 @@ fn samples() -> Vec<Event> {
         labels: [("team".to_owned(), "a".to_owned())].into(),
         time: Some(Timestamp::UNIX_EPOCH),
     };
-    vec![event(image), event(git)]
+    vec![event(image), event(git), event(alert)]
 }
 
 #[cfg(test)]

@@ -1,8 +1,12 @@
 //! The relay file: every problem at once, and what of it is published.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::Value;
+use sluice::domain::alert::{Alert, Alerts, Severity, Status};
+use sluice::domain::event::{Detail, Event};
+use sluice::domain::name::Name;
 use sluice::relay::format::{Level, Problems};
 use sluice::relay::{Relay, schema};
 use sluice::rim::{config, yaml};
@@ -130,6 +134,7 @@ routes:
   - { when: { kind: [git, image_push] }, to: hub }
   - { when: { tag: "v*" }, to: hub }
   - { when: { severity: error }, to: hub }
+  - { when: { kind: [alert, image_push] }, to: hub }
 "#,
     );
     let warning = |route: u32| {
@@ -138,7 +143,7 @@ routes:
              dockerhub are for pushes to registries only"
         )
     };
-    assert_eq!(found, [warning(1), warning(2)]);
+    assert_eq!(found, [warning(1), warning(2), warning(5)]);
 }
 
 #[test]
@@ -201,4 +206,77 @@ async fn every_form_of_the_environment_variable_leads_to_the_same_file() {
         let error = config::text(place, &secrets).await.expect_err(place).to_string();
         assert!(error.contains(expected), "{error}");
     }
+}
+
+/// Two alerts that were told together: one that is bad, and one that is not so bad and over.
+fn alerts() -> Event {
+    let alert = |key: &str, status, severity| Alert {
+        labels: [("team".to_owned(), key.to_owned())].into(),
+        ..Alert::new(key, status, severity, "title")
+    };
+    let alerts = vec![alert("a", Status::Firing, Severity::Critical), alert("b", Status::Resolved, Severity::Warning)];
+    Event {
+        detail: Detail::Alert(Box::new(Alerts { group: "g".into(), alerts, ..Alerts::default() })),
+        id: "0".repeat(32),
+        source: Name::parse("alerts").expect("name"),
+        cluster: None,
+        labels: BTreeMap::new(),
+        time: None,
+    }
+}
+
+/// Who gets which of [`alerts`], and whether somebody is mute.
+fn routed(windows: &str, routes: &str, now: &str) -> (Vec<(String, String)>, bool) {
+    let file = format!(
+        "sources: {{ alerts: {{ type: github, secret: 'env:S' }} }}\n\
+         targets: {{ x: {{ type: http, url: 'https://x' }}, y: {{ type: http, url: 'https://y' }} }}\n\
+         windows: {windows}\nroutes: {routes}"
+    );
+    let relay = Relay::from_value(&yaml::parse(&file).expect("YAML").value).unwrap_or_else(|why| panic!("{why}"));
+    let event = alerts();
+    let routed = relay.route(&event, now.parse().expect("time"));
+    let keys = |event: &Event| match &event.detail {
+        Detail::Alert(group) => group.alerts.iter().map(|alert| alert.key.as_str()).collect(),
+        _ => String::new(),
+    };
+    (routed.told.iter().map(|(name, _, event)| (name.to_string(), keys(event))).collect(), routed.muted)
+}
+
+#[test]
+fn a_target_gets_those_alerts_of_a_group_that_any_of_its_routes_takes() {
+    let told = |routes| {
+        let (told, muted) = routed("{}", routes, "2026-11-21T12:00:00Z");
+        assert!(!muted);
+        told.into_iter().map(|(name, keys)| format!("{name}:{keys}")).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(told("[{ to: [x, y] }]"), "x:ab y:ab");
+    assert_eq!(told("[{ when: { severity: '>=error' }, to: x }, { when: { status: resolved }, to: y }]"), "x:a y:b");
+    assert_eq!(told("[{ when: { labels.team: a }, to: x }, { when: { labels.team: b }, to: [x, y] }]"), "x:ab y:b");
+    assert_eq!(told("[{ when: { severity: info }, to: x }]"), "");
+}
+
+#[test]
+fn a_mute_route_tells_nothing_but_what_is_over_and_leaves_the_others_alone() {
+    let windows = "{ nights: { time_zone: Europe/Berlin, times: { from: '22:00', to: '06:00' } } }";
+    let routes = "[{ mute: { during: nights }, to: x }, { to: y }]";
+    let (told, muted) = routed(windows, routes, "2026-11-21T21:00:00Z");
+    assert_eq!(told, [("x".to_owned(), "b".to_owned()), ("y".to_owned(), "ab".to_owned())]);
+    assert!(muted);
+    let (told, muted) = routed(windows, routes, "2026-11-21T20:59:59Z");
+    assert_eq!(told[0].1, "ab");
+    assert!(!muted);
+}
+
+#[test]
+fn a_mute_in_a_window_that_is_not_there_is_an_error_with_a_suggestion() {
+    let found = problems(
+        r#"
+sources: { github: { type: github, secret: "ssm:/a" } }
+targets: { x: { type: http, url: "https://x" } }
+windows: { nights: { times: { from: "22:00", to: "06:00" } } }
+routes: [{ to: x, mute: { during: night } }]
+"#,
+    );
+    let said = "Error routes.0.mute.during: there is no window named `night`; did you mean `nights`?";
+    assert_eq!(found, [said]);
 }

@@ -490,7 +490,7 @@ mod github {
     fn what_a_forced_push_took_away_is_in_no_list_of_paths() {
         let truncated = |sample| match &folder().outcome(sample).expect("parsed").events[0].detail {
             Detail::Git(git) => git.paths_truncated,
-            Detail::ImagePush(_) => panic!("no image"),
+            Detail::ImagePush(_) | Detail::Alert(_) => panic!("no Git event"),
         };
         assert_eq!((truncated("push.json"), truncated("push-forced.json")), (false, true));
     }

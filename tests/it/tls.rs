@@ -125,33 +125,6 @@ async fn what_is_no_certificate_or_no_proxy_is_said_without_repeating_it() {
     }
 }
 
-#[tokio::test]
-async fn http_2_is_spoken_with_who_knows_it() {
-    let own = Authority::new();
-    let (certificate, key) = own.issue("localhost");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).expect("PEM")];
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("PEM");
-    let mut config =
-        builder.expect("versions").with_no_client_auth().with_single_cert(chain, key).expect("certificate");
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("port");
-    let port = listener.local_addr().expect("address").port();
-    let preface = tokio::spawn(async move {
-        let (stream, _) = listener.accept().await.expect("a connection");
-        let mut stream = acceptor.accept(stream).await.expect("TLS");
-        let mut preface = [0; 24];
-        stream.read_exact(&mut preface).await.expect("a preface");
-        preface
-    });
-    let connection = Connection { ca: Some(Secret::new(own.pem())), ..loopback() };
-    // This server knows no more of HTTP/2 than its first bytes.
-    assert!(send(format!("https://localhost:{port}/"), &connection).await.is_err());
-    assert_eq!(&preface.await.expect("read"), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-}
-
 /// A proxy that tunnels, and remembers what it was asked.
 async fn proxy() -> (u16, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("port");

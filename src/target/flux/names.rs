@@ -64,6 +64,8 @@ pub fn names(kind: ReceiverType, event: &Event) -> Vec<&str> {
         Detail::ImagePush(_) if kind == ReceiverType::Cdevents => return vec![ARTIFACT_PUBLISHED],
         // GitHub's word; GitLab and Bitbucket have none for it.
         Detail::ImagePush(_) => return vec!["package"],
+        // No host has a word for it; only Receivers that know no events are told of alerts.
+        Detail::Alert(_) => return vec!["alert"],
         Detail::Git(git) => git,
     };
     let own = git.event.as_str();

@@ -9,7 +9,7 @@ use super::*;
 fn git(found: &Found) -> &GitEvent {
     match &found.detail {
         Detail::Git(git) => git,
-        Detail::ImagePush(_) => panic!("no image"),
+        Detail::ImagePush(_) | Detail::Alert(_) => panic!("no Git event"),
     }
 }
 

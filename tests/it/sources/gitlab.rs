@@ -25,7 +25,7 @@ fn git(parsed: &Parsed) -> Vec<&GitEvent> {
         .iter()
         .filter_map(|found| match &found.detail {
             Detail::Git(git) => Some(&**git),
-            Detail::ImagePush(_) => None,
+            Detail::ImagePush(_) | Detail::Alert(_) => None,
         })
         .collect()
 }
