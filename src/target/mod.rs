@@ -5,6 +5,7 @@
 
 pub mod argo_events;
 pub mod argocd;
+pub mod chat;
 pub mod flux;
 pub mod github_dispatch;
 pub mod gitlab_trigger;
@@ -13,9 +14,12 @@ pub mod image_updater;
 pub mod jenkins;
 pub mod kargo;
 pub mod keel;
+pub mod message;
 pub mod poke;
+pub mod slack;
 pub mod tekton;
 pub mod template;
+pub mod text;
 
 use std::fmt::{self, Debug};
 
@@ -79,6 +83,7 @@ pub static TYPES: &[TargetType] = &[
     TargetType::new::<github_dispatch::GithubDispatch>("github-dispatch", "workflows of a repository at GitHub"),
     TargetType::new::<gitlab_trigger::GitlabTrigger>("gitlab-trigger", "a pipeline of a project at GitLab"),
     TargetType::new::<http::Http>("http", "any HTTP endpoint"),
+    TargetType::new::<slack::Slack>("slack", "a channel of Slack, by an incoming webhook or a bot's token"),
 ];
 
 /// A request to send. Its URL may be a secret in itself, so that `Debug` shows only method and host.
@@ -192,6 +197,11 @@ pub trait Target: Debug + Send + Sync {
     /// delivery is judged.
     fn doubts_secret(&self, response: &Response) -> bool {
         matches!(response.status, 401 | 403)
+    }
+
+    /// The target as a service that people read, if it is one.
+    fn as_draw(&self) -> Option<&dyn chat::Draw> {
+        None
     }
 
     /// The target as a Flux Receiver, if it is one.

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use http::HeaderMap;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -273,12 +272,13 @@ impl FakeSender {
 }
 
 /// An answer of a target.
-pub fn response(status: u16, headers: &[(&'static str, &str)], body: &'static str) -> Response {
+pub fn response(status: u16, headers: &[(&str, &str)], body: &str) -> Response {
     let mut map = HeaderMap::new();
     for (name, value) in headers {
-        map.insert(*name, value.parse().expect("header"));
+        let name: http::HeaderName = name.parse().expect("header");
+        map.insert(name, value.parse().expect("header"));
     }
-    Response { status, headers: map, body: Bytes::from_static(body.as_bytes()) }
+    Response { status, headers: map, body: body.to_owned().into() }
 }
 
 #[async_trait]

@@ -5,6 +5,7 @@
 
 #[path = "../support/any_source.rs"]
 mod any_source;
+mod chats;
 mod deliver;
 mod fakes;
 mod golden;

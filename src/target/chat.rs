@@ -1,0 +1,122 @@
+//! What services that people read have in common: a message is drawn within their limits, with a plain form to fall
+//! back to, and their answers say «later» in several ways.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::message::{self, Message};
+use super::text::Unit;
+use super::{RenderError, Response, classify_by_status, excerpt, retry_after};
+use crate::domain::event::Event;
+use crate::domain::outcome::{Blame, Outcome};
+use crate::domain::secret::{Resolved, SecretRef};
+
+/// The longest that a service may ask us to wait: what a queue can hold a message for.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// How large a part of a body is, and what the service takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Which part.
+    pub what: &'static str,
+    /// In what it is counted.
+    pub unit: Unit,
+    /// Its size.
+    pub size: usize,
+    /// The largest that is taken.
+    pub limit: usize,
+}
+
+impl Size {
+    /// The size of `what` in `unit`.
+    pub fn new(what: &'static str, unit: Unit, size: usize, limit: usize) -> Self {
+        Self { what, unit, size, limit }
+    }
+
+    /// Whether it is within the limit.
+    pub fn fits(&self) -> bool {
+        self.size <= self.limit
+    }
+}
+
+/// A service that people read: how a message looks there. A body is JSON, or what is made of JSON (a form) when it is
+/// sent.
+pub trait Draw {
+    /// The body for all of `message`, with every text cut to what its own place takes.
+    fn draw(&self, message: &Message) -> Value;
+
+    /// The plain, short form of it, which the service takes even where it refuses the other one.
+    fn draw_plain(&self, message: &Message) -> Value;
+
+    /// How large the parts of `body` are that have limits.
+    fn sizes(&self, body: &Value) -> Vec<Size>;
+
+    /// `body` as a person would see it, as plain text.
+    fn preview(&self, body: &Value) -> String;
+}
+
+/// The bodies for `event`: one with as much of it as the service takes, and the plain one to fall back to.
+pub fn bodies(service: &(impl Draw + ?Sized), event: &Event) -> [Value; 2] {
+    let message = Message::of(event);
+    let fits = |body: &Value| service.sizes(body).iter().all(Size::fits);
+    [
+        message::fit(&message, |message| service.draw(message), fits),
+        message::fit_plain(&message, |message| service.draw_plain(message), fits),
+    ]
+}
+
+/// The value of a secret that is a whole URL.
+pub fn secret_url(secrets: &Resolved, reference: &SecretRef) -> Result<String, RenderError> {
+    let secret = super::poke::current(secrets, reference)?;
+    let url = secret.expose_text().map(str::trim).filter(|text| url::Url::parse(text).is_ok_and(|url| url.has_host()));
+    let unusable = || RenderError::UnusableSecret(format!("the secret {reference} is not the URL of a webhook"));
+    url.map(str::to_owned).ok_or_else(unusable)
+}
+
+/// The value of a secret that is a text on one line.
+pub fn secret_text<'s>(secrets: &'s Resolved, reference: &SecretRef) -> Result<&'s str, RenderError> {
+    let text = super::poke::current(secrets, reference)?.expose_text().map(str::trim_end);
+    let text = text.filter(|text| !text.is_empty() && !text.contains(|c: char| c.is_control() || c.is_whitespace()));
+    text.ok_or_else(|| RenderError::UnusableSecret(format!("the secret {reference} is not one word of text")))
+}
+
+/// A wait of so many seconds out of an answer's body; `None` for what is no length of time.
+pub fn seconds(value: &Value) -> Option<Duration> {
+    let seconds = value.as_f64().or_else(|| value.as_str()?.parse().ok())?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// The body of an answer as JSON; `null` where it is none.
+pub fn json(response: &Response) -> Value {
+    serde_json::from_slice(&response.body).unwrap_or(Value::Null)
+}
+
+/// «Later», with the longest of the waits that header and body name, and no longer than a queue can hold a message.
+pub fn later(response: &Response, in_body: Option<Duration>, now: Timestamp) -> Outcome {
+    let reason = format!("{}: the service asks for a pause", response.status);
+    match retry_after(&response.headers, now).max(in_body) {
+        Some(wait) => Outcome::RetryAfter { wait: wait.min(LONGEST_WAIT), reason },
+        None => Outcome::Retry { blame: Blame::Target, reason },
+    }
+}
+
+/// The outcome that a status has at a service that people read, where its type knows nothing better. `in_body` is the
+/// wait that the body names.
+pub fn classify(response: &Response, in_body: Option<Duration>, now: Timestamp) -> Outcome {
+    match response.status {
+        429 | 503 => later(response, in_body, now),
+        // What it cannot take now it may take later; the order is kept meanwhile.
+        500 | 502 | 504..=599 => Outcome::Retry {
+            blame: Blame::Target,
+            reason: format!("{}: the service failed: {}", response.status, excerpt(response)),
+        },
+        _ => classify_by_status(response, now),
+    }
+}
+
+/// Whether a status says that the service does not like this body, so that a plainer one is worth a try.
+pub fn refuses_body(response: &Response) -> bool {
+    matches!(response.status, 400 | 413 | 422)
+}
