@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::domain::delivery::{Delivery, TooLarge};
-use crate::domain::event::{Event, Original};
+use crate::domain::event::Original;
 use crate::domain::name::Name;
 use crate::domain::secret::Resolved;
 use crate::port::{Clock, Message, Meter, Of, Outbox, Unavailable, Unit};
@@ -340,19 +340,7 @@ impl Intake {
         let mut queues: BTreeMap<Option<&Name>, Vec<Message>> = BTreeMap::new();
         let mut deliveries = Vec::new();
         for (i, found) in parsed.events.into_iter().enumerate() {
-            // Each event of the request is one of its own.
-            let identity = found.identity.unwrap_or_else(|| match i {
-                0 => request_id.to_owned(),
-                i => format!("{request_id} {i}"),
-            });
-            let event = Event {
-                detail: found.detail,
-                id: Event::id_of(name, &identity),
-                source: name.clone(),
-                cluster: entry.keys.cluster.clone(),
-                labels: entry.keys.labels.clone().unwrap_or_default(),
-                time: found.time,
-            };
+            let (identity, event) = entry.event(name, found, request_id, i);
             let routed = self.relay.route(&event, now);
             match (routed.muted, routed.told.is_empty()) {
                 (true, _) => left_out.push("a route that takes this event is mute at the moment".into()),

@@ -6,6 +6,7 @@ mod agent;
 mod check;
 mod inspect;
 mod path;
+mod render;
 mod send;
 mod serve;
 mod url;
@@ -59,6 +60,8 @@ enum Action {
     Url(url::Options),
     /// Print the path of Flux Receivers.
     Path(path::Options),
+    /// Show what an event would look like at each target; nothing is sent.
+    Render(render::Options),
     /// Sign a sample event as its sender would, and send it.
     Send(send::Options),
 }
@@ -104,6 +107,7 @@ pub fn main() -> ExitCode {
             Action::Check(options) => check::run(&common, options).await,
             Action::Url(options) => url::run(&common, options).await,
             Action::Path(options) => path::run(&common, options).await,
+            Action::Render(options) => render::run(&common, options).await,
             Action::Send(options) => send::run(&common, options).await,
         }
     });

@@ -245,7 +245,7 @@ impl<'e> Subject<'e> {
 /// The values that an alert has of its own; `None` where its event's count.
 fn alert_values<'a>(alert: &'a Alert, key: &str) -> Option<Vec<Cow<'a, str>>> {
     let object = alert.object.as_ref();
-    let own = |value: Option<&'a String>| Some(value.map(|value| Cow::from(value)).into_iter().collect());
+    let own = |value: Option<&'a String>| Some(value.map(Cow::from).into_iter().collect());
     match key {
         "severity" => Some(vec![alert.severity.word().into()]),
         "status" => Some(vec![alert.status.word().into()]),

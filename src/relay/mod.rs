@@ -18,7 +18,7 @@ use crate::domain::name::Name;
 use crate::domain::secret::{Resolved, SecretRef};
 use crate::keys;
 use crate::source::auth::{self, AuthError, Authentic};
-use crate::source::{self, Claim, Function, Request, Source};
+use crate::source::{self, Claim, Found, Function, Request, Source};
 use crate::target::{self, Target};
 use mute::{Mute, Window};
 
@@ -101,6 +101,24 @@ impl SourceEntry {
     /// The events without HTTP that are for this source. One with a URL token takes nothing that has none.
     pub fn claim(&self) -> Option<Claim<'_>> {
         if self.url_secret().is_some() { None } else { self.source.claim() }
+    }
+
+    /// What was found in a request as an event of the source `name`, and what tells it from all others: each event of
+    /// a request, of which it is the one at `index`, is one of its own.
+    pub fn event(&self, name: &Name, found: Found, request_id: &str, index: usize) -> (String, Event) {
+        let identity = found.identity.unwrap_or_else(|| match index {
+            0 => request_id.to_owned(),
+            index => format!("{request_id} {index}"),
+        });
+        let event = Event {
+            detail: found.detail,
+            id: Event::id_of(name, &identity),
+            source: name.clone(),
+            cluster: self.keys.cluster.clone(),
+            labels: self.keys.labels.clone().unwrap_or_default(),
+            time: found.time,
+        };
+        (identity, event)
     }
 
     /// Checks that the request comes from somebody who knows the secret.

@@ -169,7 +169,7 @@ mod tests {
         let text = family.repeat(40);
         let cut = cut(&text, 200, Unit::Characters);
         let kept = cut.split('…').next().expect("text");
-        assert!(kept.len() % family.len() == 0 && !kept.is_empty());
+        assert!(kept.len().is_multiple_of(family.len()) && !kept.is_empty());
         let missing = text.chars().count() - kept.chars().count();
         assert_eq!(*cut, format!("{kept}… (+{missing} characters)"));
         assert!(Unit::Characters.of(&cut) <= 200);
