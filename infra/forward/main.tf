@@ -1,0 +1,95 @@
+# Forwards pushes to ECR from another region or another account to the event bus where Sluice's rule is. It is applied there,
+# with a provider of that region or account.
+
+terraform {
+  required_version = ">= 1.8"
+
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = ">= 5.100, < 7.0"
+    }
+  }
+}
+
+variable "name" {
+  description = "What the rule and its role are called, beside the region."
+  type        = string
+  default     = "sluice"
+  nullable    = false
+}
+
+variable "event_bus_arn" {
+  description = "Where to: the main module's output `event_bus_arn`. If that is in another account, its `event_accounts` has to name this one."
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^arn:[^:]+:events:[^:]+:[0-9]{12}:event-bus/.+$", var.event_bus_arn))
+    error_message = "The event bus is given by its ARN."
+  }
+}
+
+variable "permissions_boundary_arn" {
+  description = "The permissions boundary of the role."
+  type        = string
+  default     = null
+}
+
+variable "tags" {
+  description = "Tags of every resource that can have some."
+  type        = map(string)
+  default     = {}
+  nullable    = false
+}
+
+data "aws_caller_identity" "current" {}
+data "aws_region" "current" {}
+
+resource "aws_cloudwatch_event_rule" "ecr" {
+  name        = "${var.name}-forward-ecr"
+  description = "Sluice: forwards pushes to ECR"
+  event_pattern = jsonencode({
+    source        = ["aws.ecr"]
+    "detail-type" = ["ECR Image Action"]
+    # What was forwarded to here is not forwarded again.
+    account = [data.aws_caller_identity.current.account_id]
+    region  = [data.aws_region.current.id]
+    detail  = { "action-type" = ["PUSH"], result = ["SUCCESS"] }
+  })
+  tags = var.tags
+}
+
+resource "aws_iam_role" "forward" {
+  # Roles are of all regions.
+  name        = "${var.name}-forward-${data.aws_region.current.id}"
+  description = "Sluice: forwards pushes to ECR"
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = "events.amazonaws.com" }
+      Action    = ["sts:AssumeRole"]
+      Condition = { ArnEquals = { "aws:SourceArn" = aws_cloudwatch_event_rule.ecr.arn } }
+    }]
+  })
+  permissions_boundary = var.permissions_boundary_arn
+  tags                 = var.tags
+}
+
+resource "aws_iam_role_policy" "forward" {
+  name = "sluice"
+  role = aws_iam_role.forward.name
+  policy = jsonencode({ Version = "2012-10-17", Statement = [
+    { Sid = "PutEvents", Effect = "Allow", Action = ["events:PutEvents"], Resource = [var.event_bus_arn] },
+  ] })
+}
+
+resource "aws_cloudwatch_event_target" "bus" {
+  rule      = aws_cloudwatch_event_rule.ecr.name
+  target_id = "sluice"
+  arn       = var.event_bus_arn
+  role_arn  = aws_iam_role.forward.arn
+
+  depends_on = [aws_iam_role_policy.forward]
+}

@@ -1,0 +1,230 @@
+# Who may do what. Every role has one policy, computed from the relay file: what a function's own sources or targets name,
+# and nothing else. A resource of "*" is only where AWS knows no other, in a statement of its own.
+
+locals {
+  intakes = ["alert-intake", "git-webhook", "registry-push"]
+
+  # What each role finds secret references in.
+  readings = merge(
+    { for function in local.intakes : function => { for name, source in local.sources : name => source if local.source_function[name] == function } },
+    { for name, consumer in local.consumers : name => consumer.targets },
+    # A probe connects as a delivery does, and needs no token.
+    { probe = [for target in values(local.consumers["deliver"].targets) :
+      [for key in ["ca", "client_certificate", "proxy"] : lookup(target, key, null)] if target.type == "flux"
+    ] },
+  )
+  # A reference is a whole text, with a quotation mark before it that is not one inside of a text.
+  references = { for role, entries in local.readings :
+    role => distinct(regexall("[^\\\\]\"(ssm|secretsmanager):([^\"#]+)", jsonencode(entries)))
+  }
+  local_references = distinct(flatten(regexall("[^\\\\]\"((?:env|file):[^\"]+)\"", jsonencode([local.sources, local.targets]))))
+
+  # A version may follow a parameter's name. A secret's ARN ends in six characters that its name does not say.
+  parameter_arns = { for role, references in local.references :
+    role => distinct([for reference in references : "${local.arns.ssm}:parameter${split(":", reference[1])[0]}" if reference[0] == "ssm"])
+  }
+  secret_arns = { for role, references in local.references :
+    role => distinct([for reference in references :
+      startswith(reference[1], "arn:") ? reference[1] : "${local.arns.secretsmanager}:secret:${reference[1]}-??????" if reference[0] == "secretsmanager"
+    ])
+  }
+
+  # Targets that are AWS's own, by role: what they name is what may be called.
+  topic_arns = { for role, consumer in local.consumers :
+    role => distinct([for target in values(consumer.targets) : target.topic_arn if contains(["sns", "amazonq"], target.type)])
+  }
+  bus_arns = { for role, consumer in local.consumers :
+    role => distinct([for target in values(consumer.targets) :
+      startswith(target.bus, "arn:") ? target.bus : "${local.arns.events}:event-bus/${target.bus}" if target.type == "eventbridge"
+    ])
+  }
+  # The address in `Sluice <sluice@example.com>`, or the whole.
+  mail_addresses = { for role, consumer in local.consumers :
+    role => distinct([for target in values(consumer.targets) : try(regex("<([^>]+)>", target.from)[0], target.from) if target.type == "email"])
+  }
+  audiences = { for role, consumer in local.consumers :
+    role => distinct([for target in values(consumer.targets) : lookup(target, "audience", "notification-controller") if try(target.receiver.type, null) == "generic-oidc"])
+  }
+
+  # Every role: whether it is a function's; whose deliveries it works on; what else it does.
+  roles = merge(
+    { for function in local.intakes : function => {
+      function = true
+      vpc      = false
+      consumer = null
+      relay    = "relay"
+      enqueues = length(local.readings[function]) > 0
+      is_async = contains([for invoker in values(local.invokers) : invoker.function], function)
+    } },
+    { for name, consumer in local.consumers : name => {
+      function = contains(keys(local.functions), name)
+      vpc      = try(var.agents[consumer.agent].vpc, null) != null
+      consumer = name
+      relay    = consumer.agent == null ? "relay" : name
+      enqueues = false
+      is_async = false
+    } },
+    { probe = {
+      function = true
+      vpc      = false
+      consumer = null
+      relay    = "relay"
+      enqueues = false
+      is_async = true
+    } },
+  )
+
+  statements = { for role, of in local.roles : role => { for sid, statement in {
+    WriteLog = of.function ? {
+      Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
+      Resource = ["${local.arns.logs}:log-group:/aws/lambda/${var.name}-${role}:*"]
+    } : null
+    ReadRelayFile = {
+      Action   = ["ssm:GetParameters"]
+      Resource = [for part in local.relay_parameters[of.relay] : "${local.arns.ssm}:parameter${local.parameter_names[part]}"]
+    }
+    ReadParameters = length(local.parameter_arns[role]) > 0 ? {
+      Action   = ["ssm:GetParameters"]
+      Resource = local.parameter_arns[role]
+    } : null
+    ReadSecrets = length(local.secret_arns[role]) > 0 ? {
+      Action   = ["secretsmanager:GetSecretValue"]
+      Resource = local.secret_arns[role]
+    } : null
+    DecryptSecrets = length(local.references[role]) > 0 && length(var.secret_kms_key_arns) > 0 ? {
+      Action    = ["kms:Decrypt"]
+      Resource  = var.secret_kms_key_arns
+      Condition = { StringEquals = { "kms:ViaService" = [for service in ["secretsmanager", "ssm"] : "${service}.${local.region}.amazonaws.com"] } }
+    } : null
+    Enqueue = of.enqueues ? {
+      Action   = ["sqs:SendMessage"]
+      Resource = [for name in keys(local.consumers) : "${local.arns.sqs}:${local.queue_names[name].deliveries}"]
+    } : null
+    # What Lambda does in the function's name: it takes the messages that the function gets.
+    TakeDeliveries = of.consumer != null && of.function ? {
+      Action   = ["sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
+      Resource = ["${local.arns.sqs}:${local.queue_names[of.consumer].deliveries}"]
+    } : null
+    # What is delivered is deleted, what has to wait is hidden, and what is set aside is sent anew.
+    WorkOnDeliveries = of.consumer != null ? {
+      Action = concat(
+        ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage"],
+        of.function ? [] : ["sqs:ReceiveMessage"],
+        ["sqs:SendMessage"],
+      )
+      Resource = ["${local.arns.sqs}:${local.queue_names[of.consumer].deliveries}"]
+    } : null
+    GiveUp = of.consumer != null ? {
+      Action   = ["sqs:SendMessage"]
+      Resource = ["${local.arns.sqs}:${local.queue_names[of.consumer].dead_letters}"]
+    } : null
+    KeepState = try(length(local.consumers[of.consumer].targets), 0) > 0 ? {
+      Action    = ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem"]
+      Resource  = ["${local.arns.dynamodb}:table/${var.name}"]
+      Condition = { "ForAllValues:StringEquals" = { "dynamodb:LeadingKeys" = [for target in keys(local.consumers[of.consumer].targets) : "target#${target}"] } }
+    } : null
+    # Queues and table that have a key of yours: AWS uses it in the caller's name.
+    UseKey = var.kms_key_arn != null && (of.enqueues || of.is_async || of.consumer != null) ? {
+      Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
+      Resource  = [var.kms_key_arn]
+      Condition = { StringEquals = { "kms:ViaService" = concat(of.consumer == null ? [] : ["dynamodb.${local.region}.amazonaws.com"], ["sqs.${local.region}.amazonaws.com"]) } }
+    } : null
+    # What Lambda does in the function's name, when an invocation without HTTP has failed for good.
+    ReportFailedInvocations = of.is_async ? {
+      Action   = ["sqs:SendMessage"]
+      Resource = ["${local.arns.sqs}:${local.intake_failed_name}"]
+    } : null
+    PublishToTopics = try(length(local.topic_arns[role]), 0) > 0 ? {
+      Action   = ["sns:Publish"]
+      Resource = local.topic_arns[role]
+    } : null
+    PutEvents = try(length(local.bus_arns[role]), 0) > 0 ? {
+      Action   = ["events:PutEvents"]
+      Resource = local.bus_arns[role]
+    } : null
+    # Either the address or its domain is what SES has verified.
+    SendMail = try(length(local.mail_addresses[role]), 0) > 0 ? {
+      Action    = ["ses:SendEmail"]
+      Resource  = distinct(flatten([for address in local.mail_addresses[role] : [for identity in [address, split("@", address)[1]] : "${local.arns.ses}:identity/${identity}"]]))
+      Condition = { StringEquals = { "ses:FromAddress" = local.mail_addresses[role] } }
+    } : null
+    # STS has no resources here: what the token is for, and how it is signed, are the limits that there are.
+    ProveIdentity = try(length(local.audiences[role]), 0) > 0 ? {
+      Action   = ["sts:GetWebIdentityToken"]
+      Resource = ["*"]
+      Condition = {
+        "ForAllValues:StringEquals" = { "sts:IdentityTokenAudience" = local.audiences[role] }
+        StringEquals                = { "sts:SigningAlgorithm" = "RS256" }
+        NumericLessThanEquals       = { "sts:DurationSeconds" = 900 }
+      }
+    } : null
+    # What Lambda does in the function's name. Network interfaces have no ARN before they are made, and the calls that
+    # look at them have none at all.
+    JoinNetwork = of.vpc ? {
+      Action = [
+        "ec2:AssignPrivateIpAddresses", "ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface",
+        "ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets", "ec2:UnassignPrivateIpAddresses",
+      ]
+      Resource = ["*"]
+    } : null
+  } : sid => merge({ Sid = sid, Effect = "Allow" }, statement) if statement != null } }
+
+  policies = { for role, statements in local.statements : role => jsonencode({ Version = "2012-10-17", Statement = values(statements) }) }
+
+  # Who may take on a role: Lambda, or the pods of an agent's service account.
+  trusts = merge(
+    { for role, of in local.roles : role => jsonencode({
+      Version   = "2012-10-17"
+      Statement = [{ Effect = "Allow", Principal = { Service = "lambda.amazonaws.com" }, Action = ["sts:AssumeRole"] }]
+    }) if of.function },
+    { for name, agent in var.agents : "agent-${name}" => jsonencode({
+      Version = "2012-10-17"
+      Statement = [{
+        Effect    = "Allow"
+        Principal = { Service = "pods.eks.amazonaws.com" }
+        Action    = ["sts:AssumeRole", "sts:TagSession"]
+        Condition = { StringEquals = {
+          "aws:RequestTag/kubernetes-namespace"       = agent.service_account.namespace
+          "aws:RequestTag/kubernetes-service-account" = agent.service_account.name
+        } }
+      }]
+    }) if agent.vpc == null && agent.oidc_provider_arn == null },
+    { for name, agent in var.agents : "agent-${name}" => jsonencode({
+      Version = "2012-10-17"
+      Statement = [{
+        Effect    = "Allow"
+        Principal = { Federated = agent.oidc_provider_arn }
+        Action    = ["sts:AssumeRoleWithWebIdentity"]
+        Condition = { StringEquals = {
+          "${split("oidc-provider/", agent.oidc_provider_arn)[1]}:aud" = "sts.amazonaws.com"
+          "${split("oidc-provider/", agent.oidc_provider_arn)[1]}:sub" = "system:serviceaccount:${agent.service_account.namespace}:${agent.service_account.name}"
+        } }
+      }]
+    }) if agent.vpc == null && agent.oidc_provider_arn != null },
+  )
+}
+
+resource "aws_iam_role" "this" {
+  for_each = local.trusts
+
+  name                 = "${var.name}-${each.key}"
+  description          = "Sluice: ${each.key}"
+  assume_role_policy   = each.value
+  permissions_boundary = var.permissions_boundary_arn
+  tags                 = var.tags
+}
+
+resource "aws_iam_role_policy" "this" {
+  for_each = local.trusts
+
+  name   = "sluice"
+  role   = aws_iam_role.this[each.key].name
+  policy = local.policies[each.key]
+
+  lifecycle {
+    precondition {
+      condition     = length(local.policies[each.key]) <= 10240
+      error_message = "The rights of ${each.key} do not fit into one policy (10,240 characters). Keep several secrets in one secret of Secrets Manager (secretsmanager:NAME#KEY), or deploy Sluice twice under two names."
+    }
+  }
+}
