@@ -4,6 +4,7 @@
 //! resolved. Parsing takes nothing but an [`Authentic`] request, and only the checks in [`auth`] make one.
 
 pub mod acr;
+pub mod alert;
 pub mod auth;
 pub mod aws;
 pub mod bitbucket;
@@ -12,6 +13,7 @@ pub mod distribution;
 pub mod dockerhub;
 pub mod ecr;
 pub mod fields;
+pub mod flux;
 pub mod gcr;
 pub mod generic;
 pub mod ghcr;
@@ -25,6 +27,7 @@ pub mod json;
 pub mod jwt;
 pub mod oci;
 pub mod quay;
+pub mod severity;
 pub mod standard_webhooks;
 
 use std::borrow::Cow;
@@ -104,6 +107,7 @@ pub static TYPES: &[SourceType] = &[
     SourceType::new::<distribution::Distribution>("gitlab-registry", Function::RegistryPush, "a header's value"),
     SourceType::new::<gcr::Gcr>("gcr", Function::RegistryPush, "a token that Google signs (OpenID Connect)"),
     SourceType::new::<ecr::Ecr>("ecr", Function::RegistryPush, "IAM; a secret in a header from API destinations"),
+    SourceType::new::<flux::Flux>("flux", Function::AlertIntake, "HMAC-SHA256 over the body"),
     // Of these three the entry's `emits` decides the function.
     SourceType::new::<cloudevents::CloudEvents>("cloudevents", Function::RegistryPush, "a secret in a header"),
     SourceType::new::<standard_webhooks::StandardWebhooks>(

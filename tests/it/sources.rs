@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
+use sluice::domain::alert::Alerts;
 use sluice::domain::event::{Detail, Event, ImagePush};
 use sluice::domain::name::Name;
 use sluice::domain::secret::{Resolved, Secret, SecretRef};
@@ -64,6 +65,20 @@ fn pushes(parsed: &Parsed) -> Vec<&ImagePush> {
         }
     }
     pushes
+}
+
+/// The groups of alerts in a request.
+fn groups(parsed: &Parsed) -> Vec<&Alerts> {
+    let group = |found: &'_ Found| matches!(found.detail, Detail::Alert(_));
+    assert!(parsed.events.iter().all(group), "only alerts");
+    parsed
+        .events
+        .iter()
+        .filter_map(|found| match &found.detail {
+            Detail::Alert(group) => Some(&**group),
+            Detail::ImagePush(_) | Detail::Git(_) => None,
+        })
+        .collect()
 }
 
 /// What tells each event from all others.
@@ -370,6 +385,7 @@ fn another_types_payload_makes_no_event_or_one_of_its_own() {
 mod any_shape;
 mod bitbucket;
 mod ecr;
+mod flux;
 mod gcr;
 mod ghcr;
 mod gitea;
