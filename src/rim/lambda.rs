@@ -232,7 +232,8 @@ fn read_event(payload: Box<RawValue>, request_id: &str) -> Result<Event, Failure
     }))
 }
 
-/// What tells an event of EventBridge (`detail-type`, `detail`) or of SNS (`Records`) from others.
+/// What tells an event of EventBridge (`detail-type`, `detail`), of SNS (`Records`) or of an alarm whose action the
+/// function is (`alarmData`) from others.
 #[derive(Deserialize)]
 struct WithoutHttp<'a> {
     source: Option<String>,
@@ -242,6 +243,10 @@ struct WithoutHttp<'a> {
     region: Option<String>,
     #[serde(borrow)]
     detail: Option<&'a RawValue>,
+    #[serde(rename = "accountId")]
+    account_id: Option<String>,
+    #[serde(rename = "alarmData", borrow)]
+    alarm: Option<&'a RawValue>,
     #[serde(rename = "Records", borrow, default)]
     records: Vec<Record<'a>>,
 }
@@ -260,14 +265,15 @@ struct Topic {
     arn: Option<String>,
 }
 
-/// The events in a payload without HTTP: EventBridge's is the event itself, of SNS it is each record's message, in the
-/// form in which SNS posts it over HTTPS. `None` where it is neither.
+/// The events in a payload without HTTP: EventBridge's and an alarm's is the event itself, of SNS it is each record's
+/// message, in the form in which SNS posts it over HTTPS. `None` where it is none of them.
 fn invoked(payload: Box<RawValue>, request_id: &str) -> Option<Vec<Invoked>> {
     let request_id = request_id.to_owned();
     let event: WithoutHttp<'_> = serde_json::from_str(payload.get()).ok()?;
-    if let (Some(_), true) = (event.detail, event.detail_type.is_some()) {
-        let WithoutHttp { source, detail_type, account, region, .. } = event;
-        let source = source.unwrap_or_default();
+    let is_event = event.detail.is_some() && event.detail_type.is_some();
+    if is_event || event.alarm.is_some() {
+        let WithoutHttp { source, detail_type, account, account_id, region, .. } = event;
+        let (source, account) = (source.unwrap_or_default(), account.or(account_id));
         let invocation = Invocation { source, detail_type, account, region, topic: None };
         let body = Bytes::from(String::from(Box::<str>::from(payload)));
         return Some(vec![Invoked { request_id, invocation, body }]);
@@ -392,6 +398,22 @@ mod tests {
                 region: Some("eu-central-1".into()),
                 topic: None,
             }
+        );
+    }
+
+    #[test]
+    fn an_alarm_whose_action_is_the_function_is_an_event_of_cloudwatch() {
+        let payload = serde_json::json!({
+            "source": "aws.cloudwatch", "alarmArn": "arn:aws:cloudwatch:eu-west-1:123456789012:alarm:a",
+            "accountId": "123456789012", "time": "2026-03-05T09:12:24.100+0000", "region": "eu-west-1",
+            "alarmData": { "alarmName": "a", "state": { "value": "ALARM" } },
+        });
+        let events = invoked_with(payload.clone());
+        assert_eq!(events[0].body, payload.to_string());
+        let Invocation { source, account, region, .. } = &events[0].invocation;
+        assert_eq!(
+            (source.as_str(), account.as_deref(), region.as_deref()),
+            ("aws.cloudwatch", Some("123456789012"), Some("eu-west-1"))
         );
     }
 

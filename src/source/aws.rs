@@ -1,8 +1,15 @@
-//! What events of AWS have in common.
+//! What events of AWS have in common: how they come, and the names that AWS gives to things.
 
-use serde_json::{Value, json};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::value::RawValue;
+use serde_json::{Value, json as json_value};
 
-use crate::relay::format::{At, Problems, Read, kind_of};
+use super::auth::{self, AuthError, Authentic, HeaderKeys};
+use super::{Claim, Invocation, ParseError, Request, Via, json};
+use crate::domain::secret::{Resolved, SecretRef};
+use crate::relay::format::{At, HeaderName, OneOrMany, Problems, Read, kind_of, parsed};
 
 /// The number of an AWS account: twelve digits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +34,291 @@ impl Read for AccountId {
     }
 
     fn schema() -> Value {
-        json!({ "anyOf": [{ "type": "string", "pattern": "^[0-9]{12}$" }, { "type": "integer" }] })
+        json_value!({ "anyOf": [{ "type": "string", "pattern": "^[0-9]{12}$" }, { "type": "integer" }] })
+    }
+}
+
+/// The ARN of an SNS topic: `arn:aws:sns:REGION:ACCOUNT:NAME`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicArn(String);
+
+impl TopicArn {
+    /// Reads an ARN. The error says what is expected.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || "expected the ARN of an SNS topic: arn:aws:sns:REGION:ACCOUNT:NAME".to_owned();
+        let arn = Arn::parse(text).ok_or_else(wrong)?;
+        let word = |text: &str| {
+            !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        };
+        // The region becomes part of a host's name.
+        let host =
+            |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+        let sound = arn.service == "sns" && word(arn.region) && host(arn.region) && word(arn.resource);
+        if sound && word(arn.partition) && word(arn.account) { Ok(Self(text.to_owned())) } else { Err(wrong()) }
+    }
+
+    /// The ARN.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The host of SNS in the topic's region.
+    pub fn host(&self) -> String {
+        let (partition, region) = Arn::parse(&self.0).map_or(("", ""), |arn| (arn.partition, arn.region));
+        let suffix = if partition == "aws-cn" { ".cn" } else { "" };
+        format!("sns.{region}.amazonaws.com{suffix}")
+    }
+}
+
+impl Read for TopicArn {
+    fn read(value: &Value, at: &At, problems: &mut Problems) -> Option<Self> {
+        parsed(value, at, problems, Self::parse)
+    }
+
+    fn schema() -> Value {
+        json_value!({ "type": "string", "pattern": "^arn:[^:]+:sns:[^:]+:[^:]+:[^:]+$" })
+    }
+}
+
+/// The parts of an Amazon resource name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arn<'a> {
+    /// `aws`, `aws-cn`, `aws-us-gov` …
+    pub partition: &'a str,
+    /// The service.
+    pub service: &'a str,
+    /// The region; empty where the service is global.
+    pub region: &'a str,
+    /// The account; empty where the resource belongs to none.
+    pub account: &'a str,
+    /// What the service calls it; may hold colons and slashes.
+    pub resource: &'a str,
+}
+
+impl<'a> Arn<'a> {
+    /// The parts of `text`; `None` where it is no ARN.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let mut parts = text.strip_prefix("arn:")?.splitn(5, ':');
+        let mut part = || parts.next();
+        Some(Self { partition: part()?, service: part()?, region: part()?, account: part()?, resource: part()? })
+    }
+
+    /// The last word of the resource: `checkout` of `service/prod/checkout`.
+    pub fn name(&self) -> &'a str {
+        self.resource.rsplit(['/', ':']).next().unwrap_or(self.resource)
+    }
+}
+
+/// The host of the console in a region.
+pub fn console(region: &str) -> String {
+    let domain = match region {
+        _ if region.starts_with("cn-") => "amazonaws.cn",
+        _ if region.starts_with("us-gov-") => "amazonaws-us-gov.com",
+        _ => "aws.amazon.com",
+    };
+    match domain {
+        "aws.amazon.com" => format!("{region}.console.{domain}"),
+        _ => format!("console.{domain}"),
+    }
+}
+
+crate::keys! {
+    /// What sources have that take events of EventBridge.
+    pub struct AwsKeys {
+        /// The accounts whose events are taken. Left out: any.
+        accounts: Option<OneOrMany<AccountId>>,
+        /// The regions whose events are taken. Left out: any.
+        regions: Option<OneOrMany<String>>,
+        /// The value of the API key that an API destination sends; several are accepted at once. Left out: no API
+        /// destination can send.
+        secret: Option<OneOrMany<SecretRef>>,
+        /// The header whose whole value is the secret. Left out: `Authorization`, in which `Bearer` and the secret are
+        /// accepted, too.
+        header: Option<HeaderName>,
+    }
+}
+
+impl AwsKeys {
+    fn over_http(&self) -> Option<HeaderKeys> {
+        Some(HeaderKeys { secret: self.secret.clone()?, header: self.header.clone() })
+    }
+
+    /// Checks the API key of a request over HTTP. An invocation is authenticated by IAM.
+    pub fn authenticate<'r>(&self, request: &'r Request, secrets: &Resolved) -> Result<Authentic<'r>, AuthError> {
+        match (request.via, self.over_http()) {
+            (Via::Http, Some(keys)) => keys.authenticate(request, secrets),
+            _ => auth::iam(request),
+        }
+    }
+
+    /// Adds the API key, as an API destination would.
+    pub fn sign(&self, request: &mut Request, secrets: &Resolved) -> Result<(), String> {
+        match self.over_http() {
+            Some(keys) => keys.sign(request, secrets),
+            None => {
+                Err("this source takes events by invocation only; it has no `secret` for requests over HTTP".into())
+            }
+        }
+    }
+
+    /// Notes a header whose value there is not; `at` is the place of the entry.
+    pub fn check(&self, at: &At, problems: &mut Problems) {
+        if self.header.is_some() && self.secret.is_none() {
+            problems.error(&at.child("header"), "the header's value is the `secret`, which is missing");
+        }
+    }
+
+    /// The events without HTTP of these EventBridge sources, as far as accounts and regions say.
+    pub fn claim<'a>(&'a self, sources: Option<&'a [&'a str]>) -> Claim<'a> {
+        Claim {
+            sources,
+            accounts: self.accounts.as_ref().map(|accounts| accounts.0.as_slice()),
+            regions: self.regions.as_ref().map(|regions| regions.0.as_slice()),
+            topics: None,
+        }
+    }
+
+    /// Whether what happened there is taken: what comes over HTTP was chosen by no claim.
+    pub fn takes(&self, account: Option<&str>, region: Option<&str>) -> bool {
+        let claim = self.claim(None);
+        let (account, region) = (account.map(str::to_owned), region.map(str::to_owned));
+        claim.covers(&Invocation { account, region, ..Invocation::default() })
+    }
+}
+
+crate::keys! {
+    /// What sources have that take events of EventBridge, and messages of SNS.
+    pub struct AlertKeys {
+        ..aws: AwsKeys,
+        /// The SNS topics whose messages are taken. Left out: any, of those that the function is invoked with.
+        topics: Option<OneOrMany<TopicArn>>,
+    }
+}
+
+impl AlertKeys {
+    /// The events without HTTP of these sources, as far as accounts, regions and topics say.
+    pub fn claim<'a>(&'a self, sources: Option<&'a [&'a str]>) -> Claim<'a> {
+        Claim { topics: self.topics.as_ref().map(|topics| topics.0.as_slice()), ..self.aws.claim(sources) }
+    }
+}
+
+/// In which form something of AWS comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// An [`Event`] of EventBridge.
+    Event,
+    /// CloudWatch invokes a function as an alarm's action.
+    AlarmAction,
+    /// A message of SNS, as it is posted over HTTPS or stands in the record that a function is invoked with.
+    Notice,
+}
+
+impl Form {
+    /// The form of this body.
+    pub fn of(body: &[u8]) -> Result<Self, ParseError> {
+        #[derive(Deserialize)]
+        struct Signs {
+            #[serde(rename = "detail-type")]
+            detail_type: Option<IgnoredAny>,
+            #[serde(rename = "alarmData")]
+            alarm: Option<IgnoredAny>,
+            #[serde(rename = "TopicArn")]
+            topic: Option<IgnoredAny>,
+        }
+        let Signs { detail_type, alarm, topic } = json::read(body)?;
+        match (detail_type, alarm, topic) {
+            (Some(_), _, _) => Ok(Self::Event),
+            (None, Some(_), _) => Ok(Self::AlarmAction),
+            (None, None, Some(_)) => Ok(Self::Notice),
+            (None, None, None) => Err(ParseError::Malformed(
+                "the body has no `detail-type` as events of EventBridge have, no `TopicArn` as messages of SNS have, and \
+                 no `alarmData` as CloudWatch sends to a function"
+                    .into(),
+            )),
+        }
+    }
+}
+
+/// An event of EventBridge. A test event may lack half of this.
+#[derive(Debug, Deserialize)]
+pub struct Event<'b> {
+    /// The same when it is delivered again, which happens.
+    pub id: Option<String>,
+    /// The service: `aws.ecs`.
+    pub source: Option<String>,
+    /// What happened, in words.
+    #[serde(rename = "detail-type")]
+    pub detail_type: String,
+    /// The account.
+    pub account: Option<String>,
+    /// The region.
+    pub region: Option<String>,
+    /// When.
+    #[serde(default, deserialize_with = "json::time")]
+    pub time: Option<Timestamp>,
+    /// ARNs of what it is about.
+    #[serde(default, deserialize_with = "json::list")]
+    pub resources: Vec<String>,
+    /// All else, as the service tells it.
+    #[serde(borrow)]
+    pub detail: Option<&'b RawValue>,
+}
+
+impl Event<'_> {
+    /// Reads the `detail`.
+    pub fn detail<T: DeserializeOwned>(&self) -> Result<T, ParseError> {
+        json::read_part(self.detail.ok_or_else(|| missing("detail"))?.get(), "detail")
+    }
+}
+
+/// Why an event of another account or region is ignored.
+pub const ELSEWHERE: &str = "of an account or region that this source does not take";
+
+/// What is said where the body lacks what is at `place`.
+pub fn missing(place: &str) -> ParseError {
+    ParseError::Malformed(format!("the body's `{place}` is missing").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_of_sns_is_that_of_the_topics_region() {
+        for (arn, host) in [
+            ("arn:aws:sns:eu-west-1:123456789012:alerts", "sns.eu-west-1.amazonaws.com"),
+            ("arn:aws-cn:sns:cn-north-1:123456789012:alerts", "sns.cn-north-1.amazonaws.com.cn"),
+            ("arn:aws-us-gov:sns:us-gov-west-1:123456789012:a.fifo", "sns.us-gov-west-1.amazonaws.com"),
+        ] {
+            assert_eq!(TopicArn::parse(arn).expect(arn).host(), host);
+        }
+    }
+
+    #[test]
+    fn what_is_no_arn_of_a_topic_is_refused() {
+        for arn in [
+            "",
+            "alerts",
+            "arn:aws:sqs:eu-west-1:123456789012:alerts",
+            "arn:aws:sns:eu-west-1:123456789012:",
+            "arn:aws:sns::123456789012:alerts",
+            "arn:aws:sns:evil.example/:123456789012:alerts",
+            "arn:aws:sns:evil.example:123456789012:alerts",
+            "arn:aws:sns:eu-west-1:123456789012:alerts:subscription",
+            "arn:aws:sns:eu-west-1:123456789012:*",
+        ] {
+            assert!(TopicArn::parse(arn).is_err(), "{arn}");
+        }
+    }
+
+    #[test]
+    fn an_arn_falls_into_its_parts() {
+        let arn = Arn::parse("arn:aws:cloudwatch:eu-west-1:123456789012:alarm:a:b").expect("an ARN");
+        assert_eq!(
+            (arn.service, arn.region, arn.account, arn.resource),
+            ("cloudwatch", "eu-west-1", "123456789012", "alarm:a:b")
+        );
+        assert_eq!(Arn::parse("arn:aws:ecs:eu-west-1:1:service/prod/checkout").map(|arn| arn.name()), Some("checkout"));
+        assert_eq!(Arn::parse("alarm:a"), None);
     }
 }

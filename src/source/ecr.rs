@@ -14,28 +14,19 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::auth::{self, AuthError, Authentic, HeaderKeys};
-use super::aws::AccountId;
+use super::auth::{AuthError, Authentic};
+use super::aws::{self, AwsKeys, missing};
 use super::json::text;
 use super::oci::{self, MediaType};
-use super::{Claim, Found, ParseError, Parsed, Request, Source, Via, json};
+use super::{Claim, Found, ParseError, Parsed, Request, Source, json};
 use crate::domain::event::{Detail, ImagePush};
 use crate::domain::secret::{Resolved, SecretRef};
-use crate::relay::format::{At, HeaderName, OneOrMany, Problems};
+use crate::relay::format::{At, Problems};
 
 crate::keys! {
     /// An `ecr` source.
     pub struct Ecr {
-        /// The accounts whose events are taken. Left out: any.
-        accounts: Option<OneOrMany<AccountId>>,
-        /// The regions whose events are taken. Left out: any.
-        regions: Option<OneOrMany<String>>,
-        /// The value of the API key that an API destination sends; several are accepted at once. Left out: events are
-        /// taken by invocation only.
-        secret: Option<OneOrMany<SecretRef>>,
-        /// The header whose whole value is the secret. Left out: `Authorization`, in which `Bearer` and the secret are
-        /// accepted, too.
-        header: Option<HeaderName>,
+        ..aws: AwsKeys,
         /// The registry's host, where images are named by another one than ACCOUNT.dkr.ecr.REGION.amazonaws.com.
         registry_host: Option<String>,
     }
@@ -44,12 +35,6 @@ crate::keys! {
 /// The EventBridge sources that ECR's events have.
 const SOURCES: &[&str] = &["aws.ecr"];
 
-impl Ecr {
-    fn over_http(&self) -> Option<HeaderKeys> {
-        Some(HeaderKeys { secret: self.secret.clone()?, header: self.header.clone() })
-    }
-}
-
 impl Source for Ecr {
     fn authenticate<'r>(
         &self,
@@ -57,10 +42,7 @@ impl Source for Ecr {
         secrets: &Resolved,
         _now: Timestamp,
     ) -> Result<Authentic<'r>, AuthError> {
-        match (request.via, self.over_http()) {
-            (Via::Http, Some(keys)) => keys.authenticate(request, secrets),
-            _ => auth::iam(request),
-        }
+        self.aws.authenticate(request, secrets)
     }
 
     fn parse(&self, request: Authentic<'_>) -> Result<Parsed, ParseError> {
@@ -76,27 +58,15 @@ impl Source for Ecr {
     }
 
     fn sign(&self, request: &mut Request, secrets: &Resolved, _now: Timestamp) -> Result<(), String> {
-        match self.over_http() {
-            Some(keys) => keys.sign(request, secrets),
-            None => {
-                Err("this source takes events by invocation only; it has no `secret` for requests over HTTP".into())
-            }
-        }
+        self.aws.sign(request, secrets)
     }
 
     fn check(&self, at: &At, problems: &mut Problems) {
-        if self.header.is_some() && self.secret.is_none() {
-            problems.error(&at.child("header"), "the header's value is the `secret`, which is missing");
-        }
+        self.aws.check(at, problems);
     }
 
     fn claim(&self) -> Option<Claim<'_>> {
-        Some(Claim {
-            sources: Some(SOURCES),
-            accounts: self.accounts.as_ref().map(|accounts| accounts.0.as_slice()),
-            regions: self.regions.as_ref().map(|regions| regions.0.as_slice()),
-            topics: None,
-        })
+        Some(self.aws.claim(Some(SOURCES)))
     }
 
     fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
@@ -140,10 +110,6 @@ struct Transformed {
     image_digest: Option<String>,
     image_tag: Option<String>,
     registry_id: Option<String>,
-}
-
-fn missing(place: &str) -> ParseError {
-    ParseError::Malformed(format!("the body's `{place}` is missing").into())
 }
 
 impl Ecr {
@@ -212,12 +178,9 @@ impl Ecr {
     }
 
     fn push(&self, push: Push) -> Parsed {
-        let taken = |list: Option<bool>| list.unwrap_or(true);
-        let account = taken(self.accounts.as_ref().map(|list| list.0.iter().any(|one| one.0 == push.account)));
-        let region = taken(self.regions.as_ref().map(|list| list.0.contains(&push.region)));
         let id = text(push.id);
-        if !account || !region {
-            let mut parsed = Parsed::ignored(push.summary, "of an account or region that this source does not take");
+        if !self.aws.takes(Some(&push.account), Some(&push.region)) {
+            let mut parsed = Parsed::ignored(push.summary, aws::ELSEWHERE);
             parsed.delivery_id = id;
             return parsed;
         }

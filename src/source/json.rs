@@ -20,12 +20,22 @@ pub fn declared(request: &Request) -> Result<(), ParseError> {
 
 /// Reads `T` out of a JSON body. The error names the field's place, never its content.
 pub fn read<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, ParseError> {
+    read_below(body, "")
+}
+
+/// Reads `T` out of JSON that is a part of a body, or a text in it; `place` is where in the body that stands.
+pub fn read_part<'de, T: Deserialize<'de>>(part: &'de str, place: &str) -> Result<T, ParseError> {
+    read_below(part.as_bytes(), &format!("{place}."))
+}
+
+fn read_below<'de, T: Deserialize<'de>>(body: &'de [u8], place: &str) -> Result<T, ParseError> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let wrong = |error: &serde_json::Error, path: Option<String>| {
         let (line, column) = (error.line(), error.column());
         ParseError::Malformed(match (error.classify(), path) {
             (Category::Data, Some(path)) => {
-                format!("the body's `{path}` is not what this sender sends (line {line}, column {column})").into()
+                format!("the body's `{place}{path}` is not what this sender sends (line {line}, column {column})")
+                    .into()
             }
             (Category::Eof, _) => format!("the body ends too early to be JSON (line {line}, column {column})").into(),
             _ => format!("the body is not JSON (line {line}, column {column})").into(),

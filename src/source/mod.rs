@@ -4,11 +4,13 @@
 //! resolved. Parsing takes nothing but an [`Authentic`] request, and only the checks in [`auth`] make one.
 
 pub mod acr;
+pub mod alarm;
 pub mod alert;
 pub mod auth;
 pub mod aws;
 pub mod bitbucket;
 pub mod cloudevents;
+pub mod cloudwatch;
 pub mod distribution;
 pub mod dockerhub;
 pub mod ecr;
@@ -28,6 +30,7 @@ pub mod jwt;
 pub mod oci;
 pub mod quay;
 pub mod severity;
+pub mod sns;
 pub mod standard_webhooks;
 
 use std::borrow::Cow;
@@ -43,7 +46,7 @@ use crate::domain::name::Name;
 use crate::domain::secret::{Resolved, SecretRef};
 use crate::relay::format::{At, Fields, KeyDescription, Keys, Problems};
 use auth::{AuthError, Authentic};
-use aws::AccountId;
+use aws::{AccountId, TopicArn};
 
 /// Which function a source belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -108,6 +111,11 @@ pub static TYPES: &[SourceType] = &[
     SourceType::new::<gcr::Gcr>("gcr", Function::RegistryPush, "a token that Google signs (OpenID Connect)"),
     SourceType::new::<ecr::Ecr>("ecr", Function::RegistryPush, "IAM; a secret in a header from API destinations"),
     SourceType::new::<flux::Flux>("flux", Function::AlertIntake, "HMAC-SHA256 over the body"),
+    SourceType::new::<cloudwatch::CloudWatch>(
+        "cloudwatch",
+        Function::AlertIntake,
+        "IAM; a secret in a header from API destinations",
+    ),
     // Of these three the entry's `emits` decides the function.
     SourceType::new::<cloudevents::CloudEvents>("cloudevents", Function::RegistryPush, "a secret in a header"),
     SourceType::new::<standard_webhooks::StandardWebhooks>(
@@ -159,7 +167,7 @@ pub struct Claim<'a> {
     /// The regions.
     pub regions: Option<&'a [String]>,
     /// The SNS topics; events that came by none are not concerned.
-    pub topics: Option<&'a [String]>,
+    pub topics: Option<&'a [TopicArn]>,
 }
 
 impl Claim<'_> {
@@ -172,7 +180,7 @@ impl Claim<'_> {
             && among(self.accounts, invocation.account.as_deref(), |one, value| one.0 == value)
             && among(self.regions, invocation.region.as_deref(), |one, value| one == value)
             && (invocation.topic.is_none()
-                || among(self.topics, invocation.topic.as_deref(), |one, value| one == value))
+                || among(self.topics, invocation.topic.as_deref(), |one, value| one.as_str() == value))
     }
 
     /// Whether there could be an event that both sources take.

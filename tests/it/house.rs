@@ -86,7 +86,25 @@ fn the_engine_knows_ports_and_no_implementation() {
 fn adapters_do_not_know_each_other() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     for (room, shared) in [
-        ("source", ["mod", "auth", "aws", "fields", "git", "github_hook", "json", "jwt", "oci"].as_slice()),
+        (
+            "source",
+            [
+                "mod",
+                "alarm",
+                "alert",
+                "auth",
+                "aws",
+                "fields",
+                "git",
+                "github_hook",
+                "json",
+                "jwt",
+                "oci",
+                "severity",
+                "sns",
+            ]
+            .as_slice(),
+        ),
         ("target", ["mod", "chat", "message", "poke", "template", "text"].as_slice()),
     ] {
         // A folder belongs to the file of the same name beside it.

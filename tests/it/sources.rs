@@ -384,6 +384,7 @@ fn another_types_payload_makes_no_event_or_one_of_its_own() {
 
 mod any_shape;
 mod bitbucket;
+mod cloudwatch;
 mod ecr;
 mod flux;
 mod gcr;
