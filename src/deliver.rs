@@ -446,8 +446,8 @@ impl Deliverer {
             delivery: None,
             body: Some(message.body.clone()),
         };
-        let group = message.group.split('!').next().unwrap_or_default().to_owned();
-        self.dead_letter(message, letter, group, signature::digest(&["unreadable", &message.message_id])).await
+        let target = message.group.split('!').next().unwrap_or_default().to_owned();
+        self.dead_letter(message, letter, target, signature::digest(&["unreadable", &message.message_id])).await
     }
 
     /// Gives a delivery up: into the dead-letter queue, then off the queue.
@@ -459,12 +459,12 @@ impl Deliverer {
         class: GivenUp,
         reason: String,
     ) -> Fate {
-        let group = delivery.target.to_string();
+        let target = delivery.target.to_string();
         let deduplication_id = signature::digest(&["dead", &delivery.deduplication_id()]);
         let key = attempts_key(&delivery);
         let letter =
             DeadLetter { class, reason, given_up: self.clock.now(), attempts, delivery: Some(delivery), body: None };
-        let fate = self.dead_letter(message, letter, group, deduplication_id).await;
+        let fate = self.dead_letter(message, letter, target, deduplication_id).await;
         if matches!(fate, Fate::Gone)
             && let Err(error) = self.state.delete(&key).await
         {
@@ -477,13 +477,13 @@ impl Deliverer {
         &self,
         message: &Received,
         letter: DeadLetter,
-        group: String,
+        target: String,
         deduplication_id: String,
     ) -> Fate {
         let id = letter.delivery.as_ref().map(|delivery| delivery.id.clone());
         tracing::error!(
             delivery = id,
-            target = %group,
+            target,
             class = ?letter.class,
             attempts = letter.attempts,
             reason = %letter.reason,
@@ -496,12 +496,13 @@ impl Deliverer {
                 return Fate::Held(LONGEST_WAIT);
             }
         };
-        let letter = Message { group: group.clone(), deduplication_id, body };
+        // A group of its own for each: of a FIFO queue nobody sees more than ten messages of a group at once.
+        let letter = Message { group: format!("{target}!{}", &deduplication_id[..32]), deduplication_id, body };
         if let Err(Unavailable { what, message }) = self.dead_letters.send(&[letter]).await {
             tracing::error!(delivery = id, error = %message, "the dead-letter {what} cannot be reached");
             return Fate::Held(STATE_WAIT);
         }
-        self.meter.record("DeadLetters", Of::Target(&group), 1.0, Unit::Count);
+        self.meter.record("DeadLetters", Of::Target(&target), 1.0, Unit::Count);
         self.off_the_queue(message).await
     }
 
