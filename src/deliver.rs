@@ -4,6 +4,10 @@
 //! of three ways: it was delivered, it was put on the queue anew (set aside), or it is in the dead-letter queue.
 //! Attempts are counted here, in the state, and written only when one fails: the queue's own count also rises for
 //! messages that merely waited behind another.
+//!
+//! A target that refuses everything until somebody mends it has a [`breaker`].
+
+mod breaker;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::AssertUnwindSafe;
@@ -16,6 +20,8 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::time::Instant;
+
+use breaker::{Breaker, Gate};
 
 use crate::domain::delivery::{DeadLetter, Delivery};
 use crate::domain::name::Name;
@@ -77,6 +83,8 @@ pub struct Deliverer {
     pub stopping: AtomicBool,
     /// Targets at which an attempt timed out and none has passed since.
     pub timed_out: Mutex<BTreeSet<Name>>,
+    /// When each target's breaker was last looked at by the way.
+    pub looked: Mutex<BTreeMap<Name, Timestamp>>,
 }
 
 /// What is known of earlier attempts at a message.
@@ -119,6 +127,8 @@ enum End {
 struct Work {
     delivery: Delivery,
     attempts: Attempts,
+    /// The open breaker that it was tried in spite of.
+    probed: Option<Breaker>,
 }
 
 impl Deliverer {
@@ -229,12 +239,22 @@ impl Deliverer {
                 return Fate::Held(STATE_WAIT);
             }
         };
-        let work = Work { delivery, attempts };
         let Some(time) = self.time_for(entry, deadline) else { return Fate::Held(Duration::ZERO) };
+        let probed = match self.gate(entry, &delivery, message.receives).await {
+            Ok(Gate::Closed) => None,
+            Ok(Gate::Probe(breaker)) => Some(breaker),
+            Ok(Gate::Open(breaker)) => return self.not_tried(message, entry, delivery, attempts, breaker).await,
+            Err(Unavailable { what, message }) => {
+                tracing::error!(delivery = %delivery.id, error = %message, "the {what} cannot be reached");
+                return Fate::Held(STATE_WAIT);
+            }
+        };
+        let work = Work { delivery, attempts, probed };
         if message.receives.saturating_sub(attempts.receives) > SUSPICIOUS_AFTER {
             if attempts.alone {
                 let reason = "every attempt at it, the last one alone, ended the process that made it".to_owned();
                 let count = work.delivery.attempts + attempts.count;
+                self.leave(&work.delivery.target, work.probed).await;
                 return self.bury(message, work.delivery, count, GivenUp::Crashed, reason).await;
             }
             if !alone {
@@ -273,7 +293,7 @@ impl Deliverer {
                     return Ok(Outcome::Retry { blame: Blame::Target, reason: found.without(&reference) });
                 }
                 Err(RenderError::UnusableSecret(reason)) => {
-                    return Ok(Outcome::Retry { blame: Blame::Target, reason });
+                    return Ok(Outcome::Retry { blame: Blame::Setup, reason });
                 }
                 Err(RenderError::Unfit(reason)) => return Ok(Outcome::Rejected { reason }),
             };
@@ -315,10 +335,11 @@ impl Deliverer {
         outcome: Result<Outcome, SendError>,
         took: Duration,
     ) -> Fate {
-        let Work { delivery, attempts } = work;
+        let Work { delivery, attempts, probed } = work;
         let timed_out = matches!(outcome, Err(SendError::TimedOut(_)));
         let outcome = outcome.unwrap_or_else(|error| match error {
             SendError::Egress(reason) => Outcome::Rejected { reason },
+            SendError::Unusable(reason) => Outcome::Retry { blame: Blame::Setup, reason },
             error => Outcome::Retry { blame: Blame::Target, reason: error.to_string() },
         });
         let target = delivery.target.clone();
@@ -343,18 +364,21 @@ impl Deliverer {
             "attempt"
         );
         let Some(reason) = reason else {
-            return self.delivered(message, &delivery, attempts).await;
+            let fate = self.delivered(message, &delivery, attempts).await;
+            self.mended(entry, &target, probed).await;
+            return fate;
         };
         self.meter.record("AttemptsFailed", of, 1.0, Unit::Count);
         if matches!(outcome, Outcome::Rejected { .. }) {
+            self.leave(&target, probed).await;
             return self.bury(message, delivery, total, GivenUp::Rejected, reason).await;
         }
-        let age = Duration::try_from(self.clock.now().duration_since(delivery.queued)).unwrap_or_default();
-        let max_age = entry.keys.max_age();
-        if age >= max_age {
-            let reason = format!("tried for {}: {reason}", spoken(max_age));
-            return self.bury(message, delivery, total, GivenUp::Expired, reason).await;
-        }
+        let Ok(held) = self.broken(entry, &target, probed, (blame, &reason), asked).await else {
+            return Fate::Held(STATE_WAIT.max(asked.unwrap_or_default()));
+        };
+        let Some(left) = self.left(entry, &delivery) else {
+            return self.expire(message, entry, delivery, total, &reason).await;
+        };
         let ended = Attempts { count: attempts.count + 1, receives: message.receives, alone: false };
         if self.note(entry, &delivery, ended).await.is_err() {
             return Fate::Held(STATE_WAIT.max(asked.unwrap_or_default()));
@@ -366,10 +390,43 @@ impl Deliverer {
                 return self.set_aside(message, delivery, total).await;
             }
         }
-        let own = self.wait(total);
-        Fate::Held(
-            asked.map_or(own, |asked| asked.max(own)).min(max_age.saturating_sub(age)).clamp(FIRST_WAIT, LONGEST_HOLD),
-        )
+        let wait = held.unwrap_or_else(|| self.wait(total).max(asked.unwrap_or_default()));
+        Fate::Held(wait.min(left).clamp(FIRST_WAIT, LONGEST_HOLD))
+    }
+
+    /// What becomes of a delivery whose target's breaker is open: it waits for as long as it may.
+    async fn not_tried(
+        &self,
+        message: &Received,
+        entry: &TargetEntry,
+        delivery: Delivery,
+        attempts: Attempts,
+        breaker: Breaker,
+    ) -> Fate {
+        let Some(left) = self.left(entry, &delivery) else {
+            let count = delivery.attempts + attempts.count;
+            return self.expire(message, entry, delivery, count, &breaker.reason).await;
+        };
+        let wait = Duration::try_from(breaker.next.duration_since(self.clock.now())).unwrap_or_default();
+        Fate::Held(wait.min(left).clamp(FIRST_WAIT, LONGEST_HOLD))
+    }
+
+    /// How long the delivery may still be tried. `None` if its time is over.
+    fn left(&self, entry: &TargetEntry, delivery: &Delivery) -> Option<Duration> {
+        let age = Duration::try_from(self.clock.now().duration_since(delivery.queued)).unwrap_or_default();
+        entry.keys.max_age().checked_sub(age).filter(|left| !left.is_zero())
+    }
+
+    async fn expire(
+        &self,
+        message: &Received,
+        entry: &TargetEntry,
+        delivery: Delivery,
+        attempts: u32,
+        reason: &str,
+    ) -> Fate {
+        let reason = format!("tried for {}: {reason}", spoken(entry.keys.max_age()));
+        self.bury(message, delivery, attempts, GivenUp::Expired, reason).await
     }
 
     /// Our own wait after `attempts` failed ones.
@@ -434,7 +491,7 @@ impl Deliverer {
         let Some(entry) = self.relay.targets.get(&delivery.target) else { return Fate::Held(LONGEST_WAIT) };
         let attempts = self.attempts(message, &delivery).await.unwrap_or_default();
         let outcome = Outcome::Retry { blame: Blame::Event, reason: "working on it panicked".into() };
-        self.judge(message, entry, Work { delivery, attempts }, Ok(outcome), Duration::ZERO).await
+        self.judge(message, entry, Work { delivery, attempts, probed: None }, Ok(outcome), Duration::ZERO).await
     }
 
     async fn bury_unreadable(&self, message: &Received, reason: String) -> Fate {
@@ -446,8 +503,8 @@ impl Deliverer {
             delivery: None,
             body: Some(message.body.clone()),
         };
-        let group = message.group.split('!').next().unwrap_or_default().to_owned();
-        self.dead_letter(message, letter, group, signature::digest(&["unreadable", &message.message_id])).await
+        let target = message.group.split('!').next().unwrap_or_default().to_owned();
+        self.dead_letter(message, letter, target, signature::digest(&["unreadable", &message.message_id])).await
     }
 
     /// Gives a delivery up: into the dead-letter queue, then off the queue.
@@ -459,12 +516,12 @@ impl Deliverer {
         class: GivenUp,
         reason: String,
     ) -> Fate {
-        let group = delivery.target.to_string();
+        let target = delivery.target.to_string();
         let deduplication_id = signature::digest(&["dead", &delivery.deduplication_id()]);
         let key = attempts_key(&delivery);
         let letter =
             DeadLetter { class, reason, given_up: self.clock.now(), attempts, delivery: Some(delivery), body: None };
-        let fate = self.dead_letter(message, letter, group, deduplication_id).await;
+        let fate = self.dead_letter(message, letter, target, deduplication_id).await;
         if matches!(fate, Fate::Gone)
             && let Err(error) = self.state.delete(&key).await
         {
@@ -477,13 +534,13 @@ impl Deliverer {
         &self,
         message: &Received,
         letter: DeadLetter,
-        group: String,
+        target: String,
         deduplication_id: String,
     ) -> Fate {
         let id = letter.delivery.as_ref().map(|delivery| delivery.id.clone());
         tracing::error!(
             delivery = id,
-            target = %group,
+            target,
             class = ?letter.class,
             attempts = letter.attempts,
             reason = %letter.reason,
@@ -496,12 +553,15 @@ impl Deliverer {
                 return Fate::Held(LONGEST_WAIT);
             }
         };
-        let letter = Message { group: group.clone(), deduplication_id, body };
-        if let Err(Unavailable { what, message }) = self.dead_letters.send(&[letter]).await {
+        // A group of its own for each: of a FIFO queue nobody sees more than ten messages of a group at once.
+        let group = format!("{target}!{}", &deduplication_id[..32]);
+        let stored = self.dead_letters.send(&[Message { group, deduplication_id, body }]).await;
+        if let Err(Unavailable { what, message }) = stored {
             tracing::error!(delivery = id, error = %message, "the dead-letter {what} cannot be reached");
             return Fate::Held(STATE_WAIT);
         }
-        self.meter.record("DeadLetters", Of::Target(&group), 1.0, Unit::Count);
+        self.meter.record("DeadLetters", Of::Target(&target), 1.0, Unit::Count);
+        self.tell_of(&target, &letter).await;
         self.off_the_queue(message).await
     }
 

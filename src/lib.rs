@@ -21,11 +21,12 @@
 //! # The house
 //!
 //! [`domain`], [`relay`], [`source`] and [`target`] are pure and know nothing of I/O. [`intake`], [`deliver`],
-//! [`probe`] and [`secrets`] are the engine, written against the [`port`]s. [`rim`] implements the ports, on AWS and on the
-//! local machine, and [`command`] is the `sluice` command. Each may use those before it, never those after it; a
-//! test reads the `use` lines.
+//! [`dead_letters`], [`probe`] and [`secrets`] are the engine, written against the [`port`]s. [`rim`] implements the
+//! ports, on AWS and on the local machine, and [`command`] is the `sluice` command. Each may use those before it, never
+//! those after it; a test reads the `use` lines.
 
 pub mod command;
+pub mod dead_letters;
 pub mod deliver;
 pub mod domain;
 pub mod intake;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::domain::egress;
@@ -28,7 +29,7 @@ pub trait Clock: Send + Sync {
 }
 
 /// A message to put on a queue.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Message {
     /// Messages of one group are handed out in the order in which they were sent, one batch at a time.
     pub group: String,

@@ -5,7 +5,7 @@
 #[path = "support/moto.rs"]
 mod moto;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,10 @@ use axum::{Json, Router};
 use jiff::{SignedDuration, Timestamp};
 use moto::Moto;
 use serde_json::{Value, json};
+use sluice::domain::delivery::{DeadLetter, Delivery};
+use sluice::domain::event::{Detail, Event, ImagePush};
+use sluice::domain::name::Name;
+use sluice::domain::outcome::GivenUp;
 use sluice::domain::secret::SecretRef;
 use sluice::port::{
     Clock, FetchError, Fetched, Key, Message, Outbox, Queue, Received, Record, SecretBackend, State, Unavailable,
@@ -28,8 +32,17 @@ use sluice::rim::aws::{Sdk, from_variables};
 
 /// The AWS of all tests in this file; each uses names of its own.
 fn aws() -> Sdk {
-    static MOTO: OnceLock<Moto> = OnceLock::new();
-    sdk(MOTO.get_or_init(Moto::start).url())
+    sdk(endpoint().to_owned())
+}
+
+fn endpoint() -> &'static str {
+    static AWS: OnceLock<(Moto, String)> = OnceLock::new();
+    &AWS.get_or_init(|| {
+        let moto = Moto::start();
+        let url = moto.url();
+        (moto, url)
+    })
+    .1
 }
 
 fn sdk(endpoint: String) -> Sdk {
@@ -589,4 +602,151 @@ async fn an_endpoint_that_never_answers_is_unavailable_within_ten_seconds() {
     // The kernel accepts connections for it; nobody reads them.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     nothing_is_available(&sdk(format!("http://{}", listener.local_addr().expect("it is bound")))).await;
+}
+
+// Dead letters, by the command
+
+/// `sluice dead-letters` against `endpoint`: exit status and what it printed.
+async fn dead_letters(endpoint: &str, environment: &[(&str, &str)], arguments: &[&str]) -> (Option<i32>, Value) {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_sluice"));
+    command.arg("dead-letters").args(arguments).arg("--json");
+    command.env("AWS_ENDPOINT_URL", endpoint).env("AWS_REGION", "eu-west-1").envs(environment.iter().copied());
+    command
+        .env("AWS_ACCESS_KEY_ID", "test")
+        .env("AWS_SECRET_ACCESS_KEY", "test")
+        .env("AWS_EC2_METADATA_DISABLED", "true");
+    let done = command.output().await.expect("run");
+    assert!(!done.stdout.is_empty(), "{done:?}");
+    (done.status.code(), serde_json::from_slice(&done.stdout).expect("JSON"))
+}
+
+fn letters(said: &Value) -> &Vec<Value> {
+    said["letters"].as_array().expect("letters")
+}
+
+fn delivery(number: u32) -> Delivery {
+    let source = Name::parse("hub").expect("name");
+    let identity = number.to_string();
+    let push = ImagePush { repository: format!("ghcr.io/acme/app{number}"), ..ImagePush::default() };
+    let event = Event {
+        detail: Detail::ImagePush(push),
+        id: Event::id_of(&source, &identity),
+        source,
+        cluster: None,
+        labels: BTreeMap::new(),
+        time: None,
+    };
+    Delivery::new(event, &identity, &Name::parse("prod").expect("name"), None, Timestamp::now())
+}
+
+/// A dead letter as `deliver` puts it into its queue.
+fn dead_letter(delivery: Delivery) -> Message {
+    let id = format!("{}-{}", delivery.id, delivery.generation);
+    let given_up = Timestamp::now();
+    let reason = "413: too large".to_owned();
+    let letter =
+        DeadLetter { class: GivenUp::Rejected, reason, given_up, attempts: 1, delivery: Some(delivery), body: None };
+    Message { group: format!("prod!{id}"), deduplication_id: id, body: letter.encode(DEFAULT_LIMIT).expect("fits") }
+}
+
+/// A delivery queue with its dead-letter queue, and the URLs of both.
+async fn queues(sdk: &Sdk, name: &str) -> (SqsQueue, SqsQueue, String) {
+    let client = aws_sdk_sqs::Client::new(sdk.config());
+    let dead = queue(sdk, &format!("{name}-dead.fifo"), 30).await;
+    let found = client.get_queue_url().queue_name(format!("{name}-dead.fifo")).send().await.expect("found");
+    let dead_url = found.queue_url.expect("a URL");
+    let call = client.get_queue_attributes().queue_url(&dead_url).attribute_names(QueueAttributeName::QueueArn);
+    let attributes = call.send().await.expect("found").attributes.expect("attributes");
+    let arn = &attributes[&QueueAttributeName::QueueArn];
+    let live = queue(sdk, &format!("{name}.fifo"), 30).await;
+    let found = client.get_queue_url().queue_name(format!("{name}.fifo")).send().await.expect("found");
+    let policy = json!({ "deadLetterTargetArn": arn, "maxReceiveCount": 1000 }).to_string();
+    let call = client.set_queue_attributes().queue_url(found.queue_url.expect("a URL"));
+    call.attributes(QueueAttributeName::RedrivePolicy, policy).send().await.expect("set");
+    (live, dead, dead_url)
+}
+
+#[tokio::test]
+async fn looking_at_dead_letters_shows_all_of_one_target_and_hides_none_from_others() {
+    let sdk = aws();
+    let (_, dead, url) = queues(&sdk, "looked-at").await;
+    dead.send(&(0..23).map(|number| dead_letter(delivery(number))).collect::<Vec<_>>()).await.expect("stored");
+    for _ in 0..2 {
+        let (status, said) = dead_letters(endpoint(), &[("SLUICE_DEAD_LETTER_URL", &url)], &["list"]).await;
+        assert_eq!((status, letters(&said).len()), (Some(0), 23));
+        let given_up: Vec<_> = letters(&said).iter().map(|one| one["given_up"].as_str().expect("a time")).collect();
+        assert!(given_up.is_sorted(), "the oldest first");
+    }
+    assert_eq!(dead.receive(10, Duration::ZERO).await.expect("an answer").len(), 10, "all are there at once");
+}
+
+#[tokio::test]
+async fn what_is_sent_again_goes_to_the_queue_it_came_from_however_often_and_nothing_else_does() {
+    let sdk = aws();
+    let (live, dead, url) = queues(&sdk, "again").await;
+    let [first, other] = [delivery(1), delivery(2)];
+    dead.send(&[dead_letter(first.clone()), dead_letter(other)]).await.expect("stored");
+    for generation in [1, 2] {
+        let (status, said) = dead_letters(endpoint(), &[], &["redrive", &first.id, "--queue", &url]).await;
+        assert_eq!((status, letters(&said).len(), &said["letters"][0]["redriven"]), (Some(0), 1, &true.into()));
+        let received = live.receive(10, SOON).await.expect("an answer");
+        let again = Delivery::decode(&received[0].body).expect("a delivery");
+        assert_eq!((received.len(), received[0].group.as_str()), (1, "prod"));
+        assert_eq!((&again.id, again.generation), (&first.id, generation));
+        live.delete(&received[0]).await.expect("deleted");
+        // It fails again at once, well within the five minutes of deduplication.
+        dead.send(&[dead_letter(again)]).await.expect("stored");
+    }
+    let (status, said) = dead_letters(endpoint(), &[], &["discard", "--all", "--dry-run", "--queue", &url]).await;
+    assert_eq!((status, letters(&said).len()), (Some(0), 2));
+    let (status, _) = dead_letters(endpoint(), &[], &["discard", "--reason", "too large", "--queue", &url]).await;
+    assert_eq!(status, Some(0));
+    assert!(dead.receive(10, Duration::ZERO).await.expect("an answer").is_empty());
+}
+
+#[tokio::test]
+async fn a_failed_invocation_is_deleted_only_when_the_function_has_taken_it() {
+    let sdk = aws();
+    let client = aws_sdk_sqs::Client::new(sdk.config());
+    let made = client.create_queue().queue_name("intake-failed").send().await.expect("a queue is made");
+    let url = made.queue_url.expect("a URL");
+    let arn = "arn:aws:lambda:eu-west-1:123456789012:function:registry-push";
+    let record = |number: u32| {
+        json!({
+            "version": "1.0", "timestamp": "2026-11-21T10:00:00.000Z",
+            "requestContext": { "functionArn": arn, "condition": "RetriesExhausted", "approximateInvokeCount": 3 },
+            "requestPayload": { "number": number },
+            "responsePayload": { "errorMessage": "503" },
+        })
+    };
+    for number in [1, 2] {
+        client.send_message().queue_url(&url).message_body(record(number).to_string()).send().await.expect("stored");
+    }
+    // A Lambda whose function fails on one of the two.
+    let invoked = Arc::new(Mutex::new(Vec::new()));
+    let seen = invoked.clone();
+    let app = Router::new().fallback(move |uri: axum::http::Uri, body: String| async move {
+        let payload: Value = serde_json::from_str(&body).expect("JSON");
+        seen.lock().expect("no test panicked in it").push((uri.path().to_owned(), payload.clone()));
+        let mut headers = HeaderMap::new();
+        if payload["number"] == 2 {
+            headers.insert("x-amz-function-error", "Unhandled".parse().expect("a header"));
+        }
+        (headers, Json(json!({ "errorMessage": "the queue cannot be reached" })))
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let lambda = format!("http://{}", listener.local_addr().expect("it is bound"));
+    tokio::spawn(async move { axum::serve(listener, app).await });
+
+    let environment = [("AWS_ENDPOINT_URL_LAMBDA", lambda.as_str())];
+    let (status, said) = dead_letters(endpoint(), &environment, &["redrive", "--all", "--queue", &url]).await;
+    assert_eq!((status, letters(&said).len()), (Some(1), 2), "{said}");
+    let failed: Vec<_> = letters(&said).iter().filter(|one| one["redriven"] == false).collect();
+    assert_eq!(failed[0]["error"], "function: the queue cannot be reached");
+    let invoked = invoked.lock().expect("no test panicked in it").clone();
+    assert_eq!(invoked[0].0, format!("/2015-03-31/functions/{}/invocations", arn.replace(':', "%3A")));
+    let (_, said) =
+        dead_letters(endpoint(), &environment, &["show", "--target", "registry-push", "--queue", &url]).await;
+    assert_eq!(letters(&said).len(), 1, "the other one is still there: {said}");
+    assert_eq!(said["letters"][0]["payload"], json!({ "number": 2 }));
 }

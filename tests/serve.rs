@@ -308,3 +308,92 @@ fn path_agrees_with_flux_and_url_with_the_contract() {
         "https://x.example/hub/b7549e7a4d15038f2bd874f3171da469db095931bfcc20fbe9a8e822b67b7b3f"
     );
 }
+
+/// `sluice dead-letters` on the data folder: exit status and what it printed.
+fn dead_letters(folder: &Path, arguments: &[&str]) -> (Option<i32>, Value) {
+    let mut command = sluice();
+    command.arg("dead-letters").args(arguments).arg("--json").arg("--data").arg(folder.join("data"));
+    let done = command.env_remove("SLUICE_DEAD_LETTER_URL").output().expect("run");
+    (done.status.code(), serde_json::from_slice(&done.stdout).unwrap_or_default())
+}
+
+/// Waits until there is one dead letter, of this generation.
+async fn letter_of_generation(folder: &Path, generation: u64) -> Value {
+    loop {
+        let (status, said) = dead_letters(folder, &["list"]);
+        assert_eq!(status, Some(0), "{said}");
+        let letters = said["letters"].as_array().expect("letters");
+        if let [letter] = letters.as_slice()
+            && letter["generation"] == generation
+        {
+            return letter.clone();
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_dead_letter_can_be_sent_again_and_again_while_the_process_runs() {
+    let receivers = receivers();
+    let folder = folder(&receivers);
+    receivers.answer_next(3, 413);
+    let serve = Serve::with(folder.path());
+    assert!(serve.send(folder.path(), "github/push").status.success());
+    let first = letter_of_generation(folder.path(), 0).await;
+    assert_eq!(
+        (&first["target"], &first["class"], &first["attempts"]),
+        (&"cluster".into(), &"rejected".into(), &1.into())
+    );
+
+    // Twice within a second, and the queue takes neither for what it has seen.
+    let id = first["id"].as_str().expect("an id");
+    assert_eq!(dead_letters(folder.path(), &["redrive", id]).0, Some(0));
+    letter_of_generation(folder.path(), 1).await;
+    assert_eq!(dead_letters(folder.path(), &["redrive", "--target", "cluster", "--class", "rejected"]).0, Some(0));
+    let third = letter_of_generation(folder.path(), 2).await;
+    assert_eq!((third["id"].as_str(), &third["attempts"]), (Some(id), &1.into()), "its attempts are counted anew");
+    assert_eq!(receivers.requests().len(), 3);
+
+    let (status, said) = dead_letters(folder.path(), &["redrive", "--all", "--dry-run"]);
+    assert_eq!((status, &said["letters"][0]["redriven"]), (Some(0), &false.into()));
+    let (_, shown) = dead_letters(folder.path(), &["show", id]);
+    assert_eq!(shown["letters"][0]["delivery"]["event"]["ref"], "refs/heads/main");
+    assert!(!shown.to_string().contains("hunter2") && !shown.to_string().contains("/hook/"), "{shown}");
+    assert_eq!(dead_letters(folder.path(), &["redrive", "--all"]).0, Some(0));
+    receivers.wait_for_accepted(1).await;
+    assert_eq!(dead_letters(folder.path(), &["list"]).1["letters"], serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn dead_letters_can_be_handled_while_the_process_is_stopped() {
+    let receivers = receivers();
+    let folder = folder(&receivers);
+    receivers.answer_next(2, 413);
+    let serve = Serve::with(folder.path());
+    assert!(serve.send(folder.path(), "github/push").status.success());
+    assert!(serve.send(folder.path(), "github/release-published").status.success());
+    receivers.wait_for_requests(2).await;
+    serve.signal("-TERM");
+    assert!(serve.end());
+    assert!(!folder.path().join("data/sluice.sock").exists());
+    let (_, said) = dead_letters(folder.path(), &["list"]);
+    let ids: Vec<_> = said["letters"].as_array().expect("letters").iter().map(|one| one["id"].as_str()).collect();
+    let [Some(first), Some(second)] = ids[..] else { panic!("{said}") };
+    assert_eq!(dead_letters(folder.path(), &["discard", first]).0, Some(0));
+    assert_eq!(dead_letters(folder.path(), &["show", first]).0, Some(1), "it is gone");
+    assert_eq!(dead_letters(folder.path(), &["redrive", second]).0, Some(0));
+    let _serve = Serve::with(folder.path());
+    let accepted = receivers.wait_for_accepted(1).await;
+    assert_eq!(accepted[0].header("x-github-event"), Some("release"));
+}
+
+#[test]
+fn dead_letters_wants_to_know_which_and_where() {
+    let folder = tempfile::tempdir().expect("folder");
+    std::fs::create_dir(folder.path().join("data")).expect("folder");
+    for wrong in [&["redrive"][..], &["discard"], &["redrive", "--all", "--target", "x"], &["list", "--class", "late"]]
+    {
+        assert_eq!(dead_letters(folder.path(), wrong).0, Some(2), "{wrong:?}");
+    }
+    assert_eq!(dead_letters(&folder.path().join("nowhere"), &["list"]).0, Some(2));
+}

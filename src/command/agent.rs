@@ -73,6 +73,7 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
         chance: chance::number,
         alone: Default::default(),
         timed_out: Default::default(),
+        looked: Default::default(),
         stopping: Default::default(),
     });
     let listener = server::listen(&options.listen).await.map_err(anyhow::Error::from)?;

@@ -4,6 +4,7 @@
 
 mod agent;
 mod check;
+mod dead_letters;
 mod inspect;
 mod path;
 mod render;
@@ -54,6 +55,8 @@ enum Action {
     Serve(serve::Options),
     /// Deliver inside a network that nothing outside can reach.
     Agent(agent::Options),
+    /// List, show, send again or delete what was given up.
+    DeadLetters(dead_letters::Options),
     /// Validate a relay file, with every problem at once.
     Check(check::Options),
     /// Print each source's webhook URL, URL token included.
@@ -104,6 +107,7 @@ pub fn main() -> ExitCode {
         match action {
             Action::Serve(options) => serve::run(&common, options).await,
             Action::Agent(options) => agent::run(&common, options).await,
+            Action::DeadLetters(options) => dead_letters::run(&common, options).await,
             Action::Check(options) => check::run(&common, options).await,
             Action::Url(options) => url::run(&common, options).await,
             Action::Path(options) => path::run(&common, options).await,

@@ -25,15 +25,13 @@ use crate::rim::chance;
 use crate::rim::clock::SystemClock;
 use crate::rim::config;
 use crate::rim::consumer::Consumer;
+use crate::rim::local::dead_letters;
 use crate::rim::local::receiver::ExampleReceiver;
 use crate::rim::local::server;
 use crate::rim::local::store::Store;
 use crate::rim::metrics::NoMetrics;
 use crate::rim::sender::HttpSender;
 use crate::secrets::{CACHE, SecretStore};
-
-/// The largest message that the embedded queue takes, in bytes: as SQS.
-const QUEUE_LIMIT: usize = 1024 * 1024;
 
 /// Where to listen and where to keep things.
 #[derive(Debug, clap::Args)]
@@ -67,9 +65,7 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
     let store = Store::open(&data, clock.clone()).context("the data folder cannot be used")?;
     let relay = Arc::new(relay);
     let secrets = Arc::new(SecretStore::new(backend, clock.clone(), CACHE));
-    let deliveries = store.queue("deliveries", QUEUE_LIMIT);
-    // A dead letter is a delivery with its reason, and has to fit whatever fitted before.
-    let dead_letters = store.queue("dead-letters", 2 * QUEUE_LIMIT);
+    let (deliveries, dead_letters) = (store.deliveries(), store.dead_letters());
     let inspector = Arc::new(Inspector::new(deliveries.clone(), dead_letters.clone()));
     let queue: Arc<dyn Queue> = Arc::new(deliveries);
     let (stop, stopping) = watch::channel(false);
@@ -94,6 +90,7 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
         chance: chance::number,
         alone: Default::default(),
         timed_out: Default::default(),
+        looked: Default::default(),
         stopping: Default::default(),
     });
     println!(
@@ -109,6 +106,13 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
         move |request, peer| request_to(intake.clone(), inspector.clone(), request, peer),
         stopping.clone(),
     ));
+    let letters = match dead_letters::answer(&data, &store, stopping.clone()) {
+        Ok(answer) => Some(tokio::spawn(answer)),
+        Err(error) => {
+            tracing::warn!(%error, "while this runs, `sluice dead-letters` cannot be used on {}", data.display());
+            None
+        }
+    };
     let (heard, _) = watch::channel(None);
     let consumer = tokio::spawn(Consumer { queue, deliverer, may_give_up: true, heard }.run(stopping));
     interrupted().await.context("signals")?;
@@ -116,6 +120,9 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
     let _ = stop.send(true);
     front_door.await.context("the front door")?;
     consumer.await.context("the consumer")?;
+    if let Some(letters) = letters {
+        letters.await.context("the dead letters")?;
+    }
     Ok(())
 }
 

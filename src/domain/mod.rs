@@ -6,6 +6,7 @@ pub mod egress;
 pub mod event;
 pub mod matcher;
 pub mod name;
+pub mod notice;
 pub mod outcome;
 pub mod secret;
 pub mod signature;

@@ -30,6 +30,11 @@ impl Name {
         Ok(Self(text.into()))
     }
 
+    /// What stands for the relay itself where others have a source's name.
+    pub fn of_the_relay() -> Self {
+        Self("sluice".into())
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -8,8 +8,11 @@ use serde::{Deserialize, Serialize};
 /// must not hold up the events behind it for long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blame {
-    /// No connection, 429, 502 to 504, 401, 403, 404: the next event would fare no better.
+    /// No connection, 429, 502 to 504: the next event would fare no better.
     Target,
+    /// 401, 403, 404, 410, a token that was revoked: nor will any other, until somebody mends the target or what we have
+    /// been told of it. Its breaker opens.
+    Setup,
     /// 400, 500, a time-out: another event may well pass.
     Event,
 }

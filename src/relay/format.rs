@@ -546,7 +546,11 @@ impl Span {
         Self(Duration::from_secs(seconds))
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    /// Reads a length of time.
+    ///
+    /// # Errors
+    /// Says what is expected.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || "expected a length of time such as 90s, 5m, 24h, 7d or 0".to_owned();
         if text == "0" {
             return Ok(Self(Duration::ZERO));

@@ -15,6 +15,7 @@ use crate::domain::egress;
 use crate::domain::event::{Event, Subject};
 use crate::domain::matcher::When;
 use crate::domain::name::Name;
+use crate::domain::notice::Notice;
 use crate::domain::secret::{Resolved, SecretRef};
 use crate::keys;
 use crate::source::auth::{self, AuthError, Authentic};
@@ -152,6 +153,9 @@ keys! {
         agent: Option<Name>,
         /// How long a delivery is tried.
         retry: Option<RetryKeys>,
+        /// The target that is told when this one takes no deliveries any more and has to be mended, when it does again,
+        /// and of deliveries that were given up.
+        fallback: Option<Name>,
         /// How long one attempt may take.
         timeout: Span = Span::seconds(30),
         /// Whether plain http is meant even to a public address.
@@ -239,7 +243,10 @@ impl Relay {
             known(during, &window_names, "window", &at.child("mute").child("during"), problems);
         }
         if let Some(routes) = &routes {
-            let used: BTreeSet<_> = routes.iter().flat_map(|route| &route.to.0).map(Name::as_str).collect();
+            let routed = routes.iter().flat_map(|route| &route.to.0);
+            let entries = targets.iter().flat_map(|targets| targets.0.values());
+            let told = entries.filter_map(|entry| entry.keys.fallback.as_ref());
+            let used: BTreeSet<_> = routed.chain(told).map(Name::as_str).collect();
             for name in target_names.difference(&used) {
                 problems.warning(&root.child("targets").child(name), "no route leads to this target");
             }
@@ -251,6 +258,14 @@ impl Relay {
                     let message = format!("nothing of what this route lets pass is of use to `{name}`: {why}");
                     problems.warning(&root.child("routes").child(i).child("to"), message);
                 }
+            }
+        }
+        for (name, entry) in targets.iter().flat_map(|targets| &targets.0) {
+            let Some(fallback) = &entry.keys.fallback else { continue };
+            let at = root.child("targets").child(name).child("fallback");
+            known([fallback].into_iter(), &target_names, "target", &at, problems);
+            if let Some(why) = targets.as_ref().and_then(|targets| unfit_fallback(&targets.0, name, fallback)) {
+                problems.error(&at, why);
             }
         }
         for (name, message) in sources.iter().flat_map(|sources| contested(&sources.0)) {
@@ -327,6 +342,35 @@ impl Route {
 fn in_vain(route: &Route, target: &TargetEntry) -> Option<String> {
     let refusals: Option<Vec<_>> = route.when.kinds().map(|kind| target.target.refuses(kind)).collect();
     refusals?.into_iter().next()
+}
+
+/// Why `fallback` cannot be told of `name`, if it cannot.
+fn unfit_fallback(targets: &BTreeMap<Name, TargetEntry>, name: &Name, fallback: &Name) -> Option<String> {
+    let (entry, other) = (targets.get(name)?, targets.get(fallback)?);
+    let mut way = vec![name];
+    let mut next = Some(fallback);
+    while let Some(one) = next {
+        if one == name {
+            let way: Vec<_> = way.into_iter().map(Name::as_str).collect();
+            return Some(format!("a target cannot be told of itself: {} → {name}", way.join(" → ")));
+        }
+        if way.contains(&one) {
+            break; // The circle is others'.
+        }
+        way.push(one);
+        next = targets.get(one)?.keys.fallback.as_ref();
+    }
+    if entry.keys.agent != other.keys.agent {
+        return Some(format!(
+            "whoever delivers to `{name}` does not deliver to `{fallback}`: both need the same `agent`"
+        ));
+    }
+    let notice = Notice::broken(name, "", Timestamp::UNIX_EPOCH).event;
+    if let Err(why) = other.target.wants(&notice, None) {
+        return Some(format!("`{fallback}` cannot be told of anything: {why}"));
+    }
+    let needs = other.target.needs_original(&notice);
+    needs.then(|| format!("`{fallback}` passes on what senders sent, and notices have no sender"))
 }
 
 /// Sources that could take the same event without HTTP: it goes to the first by name.

@@ -317,6 +317,7 @@ pub fn deliver() -> std::process::ExitCode {
             chance: chance::number,
             alone: Default::default(),
             timed_out: Default::default(),
+            looked: Default::default(),
             stopping: Default::default(),
         };
         // What an agent delivers to is the agent's, its secrets too; an agent's relay file has nothing else.

@@ -11,7 +11,7 @@
 use ::http::header::AUTHORIZATION;
 use jiff::Timestamp;
 
-use super::poke::{classify_in_cluster, current, held, post_json};
+use super::poke::{busy, classify_in_cluster, current, held, post_json};
 use super::{Class, Outbound, RenderError, Response, Target, excerpt};
 use crate::domain::delivery::Delivery;
 use crate::domain::event::Event;
@@ -53,7 +53,7 @@ impl Target for ArgoEvents {
             401 => held("401: the EventSource refuses our token; is `secret` what its authSecret names?"),
             404 => held("404: no EventSource has this path at this port"),
             _ if said.contains("endpoint is inactive") => {
-                held(format!("{}: the EventSource is not running now", response.status))
+                busy(format!("{}: the EventSource is not running now", response.status))
             }
             _ if said.contains("http method does not match") => {
                 held(format!("{}: the EventSource's method has to be POST", response.status))

@@ -13,8 +13,8 @@
 use jiff::Timestamp;
 
 use super::poke::{
-    NO_ALERTS, classify_in_cluster, current, first_tag, github_original, github_package, github_push, held, is_push,
-    post_json, refuses_alerts, sign_as_github,
+    NO_ALERTS, busy, classify_in_cluster, current, first_tag, github_original, github_package, github_push, held,
+    is_push, post_json, refuses_alerts, sign_as_github,
 };
 use super::{Class, Outbound, RenderError, Response, Target, excerpt};
 use crate::domain::delivery::Delivery;
@@ -89,7 +89,7 @@ impl Target for Argocd {
             400 if said.contains("too large or corrupted") => Outcome::Rejected {
                 reason: "400: the push is larger than webhook.maxPayloadSizeMB in argocd-cm allows".into(),
             },
-            503 if said.contains("Queue is full") => held("503: Argo CD's queue of webhooks is full"),
+            503 if said.contains("Queue is full") => busy("503: Argo CD's queue of webhooks is full"),
             404 => held("404: Argo CD's API server does not answer at this URL; does it end before /api/webhook?"),
             _ => classify_in_cluster(response, now),
         }

@@ -445,7 +445,8 @@ impl Target for Flux {
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
-        let held = |reason: &str| Outcome::Retry { blame: Blame::Target, reason: reason.into() };
+        let held = |reason: &str| Outcome::Retry { blame: Blame::Setup, reason: reason.into() };
+        let busy = |reason: &str| Outcome::Retry { blame: Blame::Target, reason: reason.into() };
         let empty = response.body.is_empty();
         match response.status {
             200 => Outcome::Delivered,
@@ -484,13 +485,13 @@ impl Target for Flux {
             413 => Outcome::Rejected { reason: "413: the body is larger than a Receiver takes (3 MiB)".into() },
             429 => match retry_after(&response.headers, now) {
                 Some(wait) => Outcome::RetryAfter { wait, reason: "429: asked to wait".into() },
-                None => held(
+                None => busy(
                     "429: a Receiver never answers that; it is a proxy's rate limit, or the notification-controller's \
                      event intake, which is the wrong Service",
                 ),
             },
             503 if empty && retry_after(&response.headers, now).is_none() => {
-                held("503 with an empty body: the Receiver is suspended or not ready")
+                busy("503 with an empty body: the Receiver is suspended or not ready")
             }
             500 if empty => Outcome::Retry {
                 blame: Blame::Event,

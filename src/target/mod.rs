@@ -237,14 +237,14 @@ pub fn classify_by_status(response: &Response, now: Timestamp) -> Outcome {
         202 => Outcome::Accepted,
         200..=299 => Outcome::Delivered,
         300..=399 => Outcome::Rejected { reason: reason("redirects are not followed; use the URL it leads to") },
-        401 | 403 => Outcome::Retry { blame: Blame::Target, reason: reason("the target refuses our credential") },
-        404 => Outcome::Retry { blame: Blame::Target, reason: reason("there is nothing at this URL") },
+        401 | 403 => Outcome::Retry { blame: Blame::Setup, reason: reason("the target refuses our credential") },
+        404 => Outcome::Retry { blame: Blame::Setup, reason: reason("there is nothing at this URL") },
         408 | 425 => Outcome::Retry { blame: Blame::Target, reason: reason("the target wants it later") },
         429 | 503 => match retry_after(&response.headers, now) {
             Some(wait) => Outcome::RetryAfter { wait, reason: reason("the target asks for a pause") },
             None => Outcome::Retry { blame: Blame::Target, reason: reason("the target asks for a pause") },
         },
-        410 => Outcome::Rejected { reason: reason("this endpoint is gone for good") },
+        410 => Outcome::Retry { blame: Blame::Setup, reason: reason("this endpoint is gone for good") },
         400..=499 => Outcome::Rejected { reason: reason("the target refuses this request") },
         502 | 504 => {
             Outcome::Retry { blame: Blame::Target, reason: reason("what stands before the target cannot reach it") }

@@ -133,8 +133,13 @@ pub fn sign_as_github(request: &mut Outbound, secret: &Secret, event: &str, deli
     request.header("x-github-delivery", delivery)
 }
 
-/// A failure that the next event would share.
+/// A failure that every event would share until somebody mends it.
 pub fn held(reason: impl Into<String>) -> Outcome {
+    Outcome::Retry { blame: Blame::Setup, reason: reason.into() }
+}
+
+/// A failure that the next event would share, and that passes by itself.
+pub fn busy(reason: impl Into<String>) -> Outcome {
     Outcome::Retry { blame: Blame::Target, reason: reason.into() }
 }
 

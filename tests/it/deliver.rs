@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sluice::deliver::Deliverer;
+use sluice::domain::alert::Status;
 use sluice::domain::delivery::{DeadLetter, Delivery};
 use sluice::domain::event::{Detail, Event, ImagePush};
 use sluice::domain::name::Name;
@@ -26,8 +27,9 @@ targets:
     token: "ssm:/token"
   other: { type: http, url: "https://other.example.com/" }
   feed: { type: http, url: "https://feed.example.com/", retry: { max_age: 1h } }
+  guarded: { type: http, url: "https://guarded.example.com/", fallback: feed, retry: { max_age: 2h } }
 routes:
-  - { to: [cluster, other, feed] }
+  - { to: [cluster, other, feed, guarded] }
 "#;
 
 struct World {
@@ -38,13 +40,15 @@ struct World {
     state: Arc<FakeState>,
     sender: Arc<FakeSender>,
     clock: Arc<FakeClock>,
+    meter: Arc<FakeMeter>,
 }
 
 fn world() -> World {
     let (secrets, clock) = (Arc::new(FakeSecrets::default()), Arc::new(FakeClock::default()));
     secrets.set("ssm:/token", &["token"]);
     let (queue, dead) = (Arc::new(FakeQueue::default()), Arc::new(FakeQueue::default()));
-    let (state, sender) = (Arc::new(FakeState::default()), Arc::new(FakeSender::default()));
+    let state = Arc::new(FakeState { clock: clock.clone(), ..FakeState::default() });
+    let (sender, meter) = (Arc::new(FakeSender::default()), Arc::new(FakeMeter::default()));
     let deliverer = Deliverer {
         relay: relay(RELAY),
         secrets: store(&secrets, &clock),
@@ -53,13 +57,14 @@ fn world() -> World {
         state: state.clone(),
         sender: sender.clone(),
         clock: clock.clone(),
-        meter: Arc::new(FakeMeter::default()),
+        meter: meter.clone(),
         chance: || 0.5,
         alone: Default::default(),
         timed_out: Mutex::default(),
+        looked: Mutex::default(),
         stopping: Default::default(),
     };
-    World { deliverer, secrets, queue, dead, state, sender, clock }
+    World { deliverer, secrets, queue, dead, state, sender, clock, meter }
 }
 
 fn delivery(target: &str, number: u32, queued: Timestamp) -> Delivery {
@@ -88,6 +93,19 @@ impl World {
     async fn work(&self, messages: Vec<Received>) -> Vec<String> {
         let kept = self.deliverer.work(messages, Instant::now() + Duration::from_secs(120)).await;
         kept.into_iter().map(|message| message.message_id).collect()
+    }
+
+    /// The notices that were queued, as status, title and text.
+    fn notices(&self) -> Vec<(Status, String, String)> {
+        let sent = self.queue.sent();
+        let notices = sent.iter().filter(|message| message.group == "feed").map(|message| {
+            let delivery = Delivery::decode(&message.body).expect("delivery");
+            assert_eq!(delivery.target.as_str(), "feed");
+            let Detail::Alert(alerts) = delivery.event.detail else { panic!("a notice is an alert") };
+            let alert = &alerts.alerts[0];
+            (alert.status, alert.title.clone(), alert.text.clone().expect("it says why"))
+        });
+        notices.collect()
     }
 
     fn letters(&self) -> Vec<DeadLetter> {
@@ -133,7 +151,7 @@ async fn waits_double_up_to_an_hour() {
     let world = world();
     let mut waits = Vec::new();
     for receives in 1..=14 {
-        world.sender.answer(404, "");
+        world.sender.answer(503, "");
         world.work(vec![world.message("cluster", 1, receives)]).await;
         waits.push(world.queue.held().last().expect("held").1.as_secs());
     }
@@ -386,7 +404,7 @@ async fn a_message_whose_attempts_end_the_process_is_tried_alone_and_then_given_
 #[tokio::test]
 async fn a_message_that_merely_waited_long_is_tried_alone_and_goes_on_as_any_other() {
     let world = world();
-    world.sender.answer(404, "");
+    world.sender.answer(503, "");
     assert_eq!(world.work(vec![world.message("cluster", 1, 40)]).await.len(), 1);
     world.sender.answer(200, "");
     assert!(world.work(vec![world.message("cluster", 1, 41)]).await.is_empty());
@@ -431,4 +449,142 @@ async fn no_reason_holds_a_secret_or_a_path_that_stands_for_one() {
         world.sender.sent()
     );
     assert!(!everything.contains("hunter2") && !everything.contains(&path), "{everything}");
+}
+
+// The breaker
+
+#[tokio::test]
+async fn an_answer_that_somebody_has_to_mend_opens_the_breaker_and_an_operator_is_told_once() {
+    for status in [401, 403, 404, 410] {
+        let world = world();
+        let mut waits = Vec::new();
+        for receives in 1..=4 {
+            world.sender.answer(status, "so it says");
+            assert_eq!(world.work(vec![world.message("guarded", 1, receives)]).await, ["guarded-1"]);
+            waits.push(world.queue.held().last().expect("held").1.as_secs());
+            world.clock.pass(Duration::from_secs(waits[waits.len() - 1]));
+        }
+        assert_eq!(waits, [1, 2, 4, 8], "{status}");
+        let notices = world.notices();
+        let [(Status::Firing, title, text)] = &notices[..] else { panic!("one notice: {notices:?}") };
+        assert_eq!(title, "guarded takes no deliveries");
+        assert!(text.starts_with(&format!("{status}: ")) && text.contains("so it says"), "{text}");
+        assert_eq!(world.meter.total("BreakersOpened"), 1.0);
+    }
+}
+
+#[tokio::test]
+async fn while_the_breaker_is_open_nothing_else_is_tried_whatever_group_it_is_in() {
+    let world = world();
+    world.sender.answer(401, "");
+    world.work(vec![world.message("guarded", 1, 1)]).await;
+    let aside = received(&delivery("guarded", 2, world.clock.now()), "guarded!2", 2, 2);
+    let kept = world.work(vec![world.message("guarded", 3, 2), aside, world.message("other", 4, 2)]);
+    world.sender.answer(200, "");
+    assert_eq!(kept.await, ["guarded-3", "guarded!2-2"], "and other targets are none of its business");
+    assert_eq!(world.sender.sent().len(), 2);
+    assert!(world.queue.held().iter().all(|(_, wait)| *wait == Duration::from_secs(1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_delivery_at_a_time_is_tried_while_the_breaker_is_open_and_a_process_that_dies_over_it_keeps_nobody_back() {
+    let world = world();
+    world.sender.answer(401, "");
+    world.work(vec![world.message("guarded", 1, 1)]).await;
+    world.clock.pass(Duration::from_secs(1));
+    let aside = || received(&delivery("guarded", 2, FakeClock::default().now()), "guarded!2", 2, 2);
+    world.sender.take_seconds(5);
+    world.sender.answer(401, "");
+    assert_eq!(world.work(vec![world.message("guarded", 1, 2), aside()]).await.len(), 2);
+    assert_eq!(world.sender.sent().len(), 2, "the one that opened it, and one of the two");
+
+    world.clock.pass(Duration::from_secs(2));
+    world.sender.die();
+    let doomed = world.work(vec![world.message("guarded", 1, 3)]);
+    tokio::select! { biased; _ = doomed => panic!("the process has died"), () = world.sender.died() => {} }
+    assert_eq!(world.work(vec![aside()]).await.len(), 1, "not yet");
+    world.clock.pass(Duration::from_secs(36));
+    world.sender.answer(200, "");
+    assert!(world.work(vec![aside()]).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_passes_closes_the_breaker_and_that_is_told_too() {
+    let world = world();
+    world.sender.answer(401, "");
+    world.work(vec![world.message("guarded", 1, 1), world.message("guarded", 2, 1)]).await;
+    world.clock.pass(Duration::from_secs(1));
+    world.sender.answer(200, "");
+    world.sender.answer(200, "");
+    assert!(world.work(vec![world.message("guarded", 1, 2), world.message("guarded", 2, 2)]).await.is_empty());
+    let [(Status::Firing, began, _), (Status::Resolved, ended, _)] = &world.notices()[..] else {
+        panic!("two notices")
+    };
+    assert_eq!(began, ended, "one and the same alert");
+    let records = world.state.records.lock().expect("lock").len();
+    assert_eq!(records, 0, "nothing is left of it");
+}
+
+#[tokio::test]
+async fn a_breaker_that_nothing_waits_behind_any_more_is_closed_by_the_next_delivery() {
+    let world = world();
+    world.sender.answer(401, "");
+    world.work(vec![world.message("guarded", 1, 1)]).await;
+    // What had opened it is gone: an operator has discarded it, say.
+    world.sender.answer(200, "");
+    let fresh = delivery("guarded", 2, world.clock.now());
+    assert!(world.work(vec![received(&fresh, "guarded", 2, 1)]).await.is_empty());
+    assert_eq!(world.notices().len(), 2);
+    assert!(world.state.records.lock().expect("lock").keys().all(|key| key.sk != "breaker"));
+}
+
+#[tokio::test]
+async fn a_delivery_whose_time_is_over_does_not_wait_for_the_breaker() {
+    let world = world();
+    world.sender.answer(401, "");
+    world.work(vec![world.message("guarded", 1, 1)]).await;
+    world.clock.pass(Duration::from_secs(7199));
+    world.sender.answer(401, "");
+    world.work(vec![world.message("guarded", 1, 2)]).await;
+    world.clock.pass(Duration::from_secs(1));
+    // Handed out in batches of one; none is tried, and the operator is told once.
+    for number in [1, 2, 3] {
+        assert!(world.work(vec![world.message("guarded", number, 2)]).await.is_empty());
+    }
+    assert_eq!(world.sender.sent().len(), 2);
+    let letters = world.letters();
+    assert_eq!(letters.len(), 3);
+    assert!(letters.iter().all(|letter| letter.class == GivenUp::Expired && letter.reason.contains("credential")));
+    let events = |world: &World| world.notices().iter().filter(|(status, ..)| *status == Status::Event).count();
+    assert_eq!(events(&world), 1);
+    world.clock.pass(Duration::from_secs(3600));
+    world.sender.answer(413, "");
+    world.work(vec![received(&delivery("guarded", 4, world.clock.now()), "guarded", 4, 1)]).await;
+    assert_eq!(events(&world), 2, "an hour later once more");
+}
+
+#[tokio::test]
+async fn failures_that_pass_by_themselves_open_no_breaker() {
+    let world = world();
+    for (receives, status) in [(1, 429), (2, 500), (3, 502), (4, 503), (5, 504)] {
+        world.sender.answer(status, "");
+        world.work(vec![world.message("guarded", 1, receives)]).await;
+    }
+    world.sender.answer_with(Err(SendError::Connect("refused".into())));
+    world.work(vec![world.message("guarded", 1, 6)]).await;
+    assert!(world.notices().is_empty());
+    assert_eq!(world.sender.sent().len(), 6);
+}
+
+#[tokio::test]
+async fn an_operator_who_could_not_be_told_is_told_after_the_next_attempt() {
+    let world = world();
+    world.queue.refuse_sends(true);
+    world.sender.answer(401, "");
+    world.work(vec![world.message("guarded", 1, 1)]).await;
+    world.queue.refuse_sends(false);
+    world.clock.pass(Duration::from_secs(1));
+    world.sender.answer(401, "");
+    world.work(vec![world.message("guarded", 1, 2)]).await;
+    assert_eq!(world.notices().len(), 1);
 }

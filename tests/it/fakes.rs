@@ -92,6 +92,7 @@ pub struct FakeQueue {
     pub deleted: Mutex<Vec<String>>,
     pub held: Mutex<Vec<(Vec<String>, Duration)>>,
     pub down: Mutex<bool>,
+    pub full: Mutex<bool>,
 }
 
 impl Default for FakeQueue {
@@ -102,11 +103,17 @@ impl Default for FakeQueue {
             deleted: Mutex::default(),
             held: Mutex::default(),
             down: Mutex::default(),
+            full: Mutex::default(),
         }
     }
 }
 
 impl FakeQueue {
+    /// Whether nothing can be put on it, while all else works.
+    pub fn refuse_sends(&self, full: bool) {
+        *lock(&self.full) = full;
+    }
+
     pub fn set_down(&self, down: bool) {
         *lock(&self.down) = down;
     }
@@ -140,6 +147,9 @@ impl Outbox for FakeQueue {
 
     async fn send(&self, messages: &[Message]) -> Result<(), Unavailable> {
         self.reach()?;
+        if *lock(&self.full) {
+            return Err(Unavailable { what: "queue", message: "it is full".into() });
+        }
         for message in messages {
             assert!(message.body.len() <= self.limit, "a message over the limit");
             assert!(message.group.len() <= 128 && message.deduplication_id.len() <= 128);
@@ -174,6 +184,8 @@ impl Queue for FakeQueue {
 /// State in memory.
 #[derive(Default)]
 pub struct FakeState {
+    /// Whose time decides what has expired.
+    pub clock: Arc<FakeClock>,
     pub records: Mutex<BTreeMap<Key, Record>>,
     pub down: Mutex<bool>,
     pub writes: AtomicUsize,
@@ -196,7 +208,7 @@ impl FakeState {
 impl State for FakeState {
     async fn get(&self, key: &Key) -> Result<Option<Record>, Unavailable> {
         self.reach()?;
-        Ok(lock(&self.records).get(key).cloned())
+        Ok(lock(&self.records).get(key).filter(|record| record.expires > self.clock.now()).cloned())
     }
 
     async fn put(&self, key: &Key, record: Record) -> Result<(), Unavailable> {
@@ -209,7 +221,7 @@ impl State for FakeState {
     async fn create(&self, key: &Key, record: Record) -> Result<bool, Unavailable> {
         self.reach()?;
         let mut records = lock(&self.records);
-        let free = !records.contains_key(key);
+        let free = records.get(key).is_none_or(|record| record.expires <= self.clock.now());
         if free {
             records.insert(key.clone(), record);
         }
@@ -225,7 +237,8 @@ impl State for FakeState {
     async fn list(&self, pk: &str) -> Result<Vec<(Key, Record)>, Unavailable> {
         self.reach()?;
         let records = lock(&self.records);
-        Ok(records.iter().filter(|(key, _)| key.pk == pk).map(|(key, record)| (key.clone(), record.clone())).collect())
+        let current = records.iter().filter(|(key, record)| key.pk == pk && record.expires > self.clock.now());
+        Ok(current.map(|(key, record)| (key.clone(), record.clone())).collect())
     }
 }
 

@@ -6,6 +6,7 @@
 #[path = "../support/any_source.rs"]
 mod any_source;
 mod chats;
+mod dead_letters;
 mod deliver;
 mod fakes;
 mod golden;

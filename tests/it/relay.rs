@@ -280,3 +280,35 @@ routes: [{ to: x, mute: { during: night } }]
     let said = "Error routes.0.mute.during: there is no window named `night`; did you mean `nights`?";
     assert_eq!(found, [said]);
 }
+
+#[test]
+fn a_fallback_is_another_target_that_the_same_process_can_tell_of_alerts() {
+    let target =
+        |name: &str, more: &str| format!("  {name}: {{ type: http, url: 'https://{name}.example.com/'{more} }}\n");
+    let found = |targets: &[(&str, &str)]| {
+        let targets: String = targets.iter().map(|(name, more)| target(name, more)).collect();
+        let poked = "  poked: { type: kargo, url: 'https://kargo.example.com', secret: 'ssm:/kargo' }\n";
+        problems(&format!("targets:\n{targets}{poked}"))
+            .into_iter()
+            .filter(|problem| !problem.contains("no route leads"))
+            .collect::<Vec<_>>()
+    };
+    assert!(found(&[("a", ", fallback: b"), ("b", "")]).is_empty());
+    assert!(found(&[("a", ", fallback: b, agent: x"), ("b", ", agent: x")]).is_empty());
+    for (targets, expected) in [
+        (&[("a", ", fallback: c"), ("b", "")][..], "targets.a.fallback: there is no target named `c`"),
+        (&[("a", ", fallback: a")], "targets.a.fallback: a target cannot be told of itself: a → a"),
+        (
+            &[("a", ", fallback: b"), ("b", ", fallback: c"), ("c", ", fallback: a")],
+            "targets.b.fallback: a target cannot be told of itself: b → c → a → b",
+        ),
+        (&[("a", ", fallback: b, agent: x"), ("b", "")], "both need the same `agent`"),
+        (&[("a", ", fallback: poked")], "targets.a.fallback: `poked` cannot be told of anything: "),
+        (&[("a", ", fallback: b"), ("b", ", body: passthrough")], "passes on what senders sent"),
+    ] {
+        let found = found(targets);
+        assert!(found.iter().any(|problem| problem.contains(expected)), "{expected} in:\n{}", found.join("\n"));
+    }
+    let warned = problems(&format!("targets:\n{}{}", target("a", ", fallback: b"), target("b", "")));
+    assert!(!warned.iter().any(|problem| problem.contains("targets.b: no route")), "{warned:?}");
+}

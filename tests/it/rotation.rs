@@ -63,6 +63,7 @@ egress: {{ allow: [127.0.0.0/8] }}
             chance: || 0.5,
             alone: Default::default(),
             timed_out: Mutex::default(),
+            looked: Mutex::default(),
             stopping: Default::default(),
         };
         let waiting = VecDeque::new();

@@ -148,7 +148,8 @@ fn check_answers(target: &str, rows: &[Row]) {
     }
 }
 
-const HELD: Option<Blame> = Some(Blame::Target);
+const HELD: Option<Blame> = Some(Blame::Setup);
+const BUSY: Option<Blame> = Some(Blame::Target);
 const ASIDE: Option<Blame> = Some(Blame::Event);
 
 #[test]
@@ -169,7 +170,7 @@ fn what_argo_cd_answers() {
             ),
             (400, &[], "Unknown webhook event", "retry", ASIDE, "Unknown webhook event"),
             (404, &[], "", "retry", HELD, "/api/webhook"),
-            (503, &[], "Queue is full, discarding webhook payload", "retry", HELD, "queue"),
+            (503, &[], "Queue is full, discarding webhook payload", "retry", BUSY, "queue"),
         ],
     );
 }
@@ -219,7 +220,7 @@ fn what_kargo_and_keel_and_argo_events_and_tekton_answer() {
         "argo-events",
         &[
             (200, &[], "success", "delivered", None, ""),
-            (400, &[], "endpoint is inactive", "retry", HELD, "not running"),
+            (400, &[], "endpoint is inactive", "retry", BUSY, "not running"),
             (400, &[], "http method does not match", "retry", HELD, "POST"),
             (400, &[], "failed to parse request body", "retry", ASIDE, "failed to parse"),
             (401, &[], "Invalid Auth token", "retry", HELD, "authSecret"),

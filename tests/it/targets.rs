@@ -460,16 +460,16 @@ fn what_a_receivers_answers_mean() {
     let outcome = |status, body| target.classify(&response(status, &[], body), Timestamp::UNIX_EPOCH);
     assert_eq!(outcome(200, ""), Outcome::Delivered);
     for (status, body, blame, words) in [
-        (201, "", Blame::Target, "only success is 200"),
-        (202, "", Blame::Target, "instead of notification-controller"),
-        (204, "", Blame::Target, "only success is 200"),
+        (201, "", Blame::Setup, "only success is 200"),
+        (202, "", Blame::Setup, "instead of notification-controller"),
+        (204, "", Blame::Setup, "only success is 200"),
         (400, "", Blame::Event, "refuses the signature"),
         (400, "<html>", Blame::Event, "not by a Receiver"),
-        (401, "", Blame::Target, "credential"),
-        (403, "", Blame::Target, "credential"),
-        (404, "", Blame::Target, "no Receiver has this path; is the token current, are name and namespace right?"),
-        (404, "404 page not found\n", Blame::Target, "does an ingress rewrite it"),
-        (404, "default backend - 404", Blame::Target, "an ingress or proxy has no route"),
+        (401, "", Blame::Setup, "credential"),
+        (403, "", Blame::Setup, "credential"),
+        (404, "", Blame::Setup, "no Receiver has this path; is the token current, are name and namespace right?"),
+        (404, "404 page not found\n", Blame::Setup, "does an ingress rewrite it"),
+        (404, "default backend - 404", Blame::Setup, "an ingress or proxy has no route"),
         (429, "", Blame::Target, "the wrong Service"),
         (500, "", Blame::Event, "could not annotate"),
         (502, "", Blame::Target, "cannot reach it"),
@@ -484,7 +484,7 @@ fn what_a_receivers_answers_mean() {
             other => panic!("{status} {body}: {other:?}"),
         }
     }
-    for status in [301, 307, 308, 410, 413] {
+    for status in [301, 307, 308, 413] {
         assert!(matches!(outcome(status, ""), Outcome::Rejected { .. }), "{status}");
     }
 }
@@ -498,7 +498,7 @@ fn every_status_of_an_endpoint_has_one_outcome() {
         let expected = match status {
             202 => "accepted",
             200..=299 => "delivered",
-            401 | 403 | 404 | 408 | 425 | 429 | 100..=199 | 500.. => "retry",
+            401 | 403 | 404 | 408 | 410 | 425 | 429 | 100..=199 | 500.. => "retry",
             _ => "rejected",
         };
         assert_eq!(outcome.word(), expected, "{status}");

@@ -6,6 +6,7 @@
 //! clusters, with profiles, single sign-on and pod identities. Both give one HTTP client with one TLS
 //! configuration, the same time-outs, retries and behaviour version; all that is made of one [`Sdk`] shares it.
 
+pub mod dead_letters;
 pub mod dynamodb;
 pub mod identity;
 pub mod secrets;
@@ -36,6 +37,7 @@ use aws_types::region::Region;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
 use crate::port::{Clock, Unavailable};
+use dead_letters::SqsDeadLetters;
 use dynamodb::DynamoState;
 use identity::SecretsAndIdentity;
 use secrets::AwsSecrets;
@@ -70,6 +72,12 @@ impl Sdk {
     /// The SQS FIFO queue at `url`, which takes messages of up to `limit` bytes.
     pub fn queue(&self, url: impl Into<String>, limit: usize) -> SqsQueue {
         SqsQueue::new(aws_sdk_sqs::Client::new(&self.0), url, limit)
+    }
+
+    /// The dead letters in the SQS queue at `url`. Deliveries go back to the queue at `to`, or else to the one queue whose
+    /// dead-letter queue it is, in messages of up to `limit` bytes.
+    pub fn dead_letters(&self, url: impl Into<String>, to: Option<String>, limit: usize) -> SqsDeadLetters {
+        SqsDeadLetters::new(&self.0, url, to, limit)
     }
 
     /// The DynamoDB table of this name.

@@ -29,6 +29,8 @@ use crate::port::{Clock, Key, Message, Outbox, Queue, Received, Record, State, U
 const FILE: &str = "sluice.redb";
 /// Pages of the database that are kept in memory. redb's own default, 1 GiB, is far from what a relay should take.
 const CACHE: usize = 16 << 20;
+/// The largest message that the delivery queue takes, in bytes: as SQS.
+pub const LIMIT: usize = 1024 * 1024;
 /// How long a message that was handed out stays hidden when nobody deletes or holds it.
 const VISIBILITY: Duration = Duration::from_secs(300);
 /// How long a deduplication id is remembered, as on SQS.
@@ -146,6 +148,16 @@ impl Store {
     /// The queue of this name, for bodies of up to `limit` bytes.
     pub fn queue(&self, name: &'static str, limit: usize) -> EmbeddedQueue {
         EmbeddedQueue { store: self.clone(), name, limit, visibility: VISIBILITY }
+    }
+
+    /// The delivery queue.
+    pub fn deliveries(&self) -> EmbeddedQueue {
+        self.queue("deliveries", LIMIT)
+    }
+
+    /// The dead-letter queue. A dead letter is a delivery with its reason, and has to fit whatever fitted before.
+    pub fn dead_letters(&self) -> EmbeddedQueue {
+        self.queue("dead-letters", 2 * LIMIT)
     }
 
     /// The state.
