@@ -5,6 +5,7 @@
 
 pub mod acr;
 pub mod alert;
+pub mod alertmanager;
 pub mod auth;
 pub mod aws;
 pub mod bitbucket;
@@ -25,6 +26,7 @@ pub mod gitlab;
 pub mod harbor;
 pub mod json;
 pub mod jwt;
+pub mod notification;
 pub mod oci;
 pub mod quay;
 pub mod severity;
@@ -108,6 +110,7 @@ pub static TYPES: &[SourceType] = &[
     SourceType::new::<gcr::Gcr>("gcr", Function::RegistryPush, "a token that Google signs (OpenID Connect)"),
     SourceType::new::<ecr::Ecr>("ecr", Function::RegistryPush, "IAM; a secret in a header from API destinations"),
     SourceType::new::<flux::Flux>("flux", Function::AlertIntake, "HMAC-SHA256 over the body"),
+    SourceType::new::<alertmanager::Alertmanager>("alertmanager", Function::AlertIntake, "a header's value"),
     // Of these three the entry's `emits` decides the function.
     SourceType::new::<cloudevents::CloudEvents>("cloudevents", Function::RegistryPush, "a secret in a header"),
     SourceType::new::<standard_webhooks::StandardWebhooks>(

@@ -86,8 +86,8 @@ fn the_engine_knows_ports_and_no_implementation() {
 fn adapters_do_not_know_each_other() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     for (room, shared) in [
-        ("source", ["mod", "auth", "aws", "fields", "git", "github_hook", "json", "jwt", "oci"].as_slice()),
-        ("target", ["mod", "chat", "message", "poke", "template", "text"].as_slice()),
+        ("source", "mod alert auth aws fields git github_hook json jwt notification oci severity"),
+        ("target", "mod chat message poke template text"),
     ] {
         // A folder belongs to the file of the same name beside it.
         let adapter = |file: &Path| {
@@ -96,7 +96,7 @@ fn adapters_do_not_know_each_other() {
         };
         let files = files(&source.join(room));
         let names: BTreeSet<String> =
-            files.iter().map(|file| adapter(file)).filter(|name| !shared.contains(&name.as_str())).collect();
+            files.iter().map(|file| adapter(file)).filter(|name| !shared.split(' ').any(|one| one == name)).collect();
         for file in &files {
             let (name, text) = (&adapter(file), shipped(file));
             if !names.contains(name) {
