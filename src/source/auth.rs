@@ -50,19 +50,19 @@ impl SignatureHeader<'_> {
     /// Adds the signature under the current value of `reference`, as a sender would.
     pub fn sign(&self, request: &mut Request, reference: &SecretRef, secrets: &Resolved) -> Result<(), String> {
         let body = request.body.clone();
-        self.sign_over(request, &body, reference, secrets)
+        self.sign_over(request, &[&body], reference, secrets)
     }
 
-    /// Adds the signature over `message`, for senders that sign something else than the body.
+    /// Adds the signature over `parts`, one after another, for senders that sign something else than the body.
     pub fn sign_over(
         &self,
         request: &mut Request,
-        message: &[u8],
+        parts: &[&[u8]],
         reference: &SecretRef,
         secrets: &Resolved,
     ) -> Result<(), String> {
         let secret = secrets.current(reference).ok_or_else(|| format!("the secret {reference} cannot be had"))?;
-        let mac = signature::hmac(self.algorithm, secret, &[message]);
+        let mac = signature::hmac(self.algorithm, secret, parts);
         set_header(request, self.name, &format!("{}{}", self.prefix, self.encoding.encode(&mac)))
     }
 }
@@ -246,13 +246,13 @@ pub fn hmac<'r>(
     references: &[SecretRef],
     secrets: &Resolved,
 ) -> Result<Authentic<'r>, AuthError> {
-    hmac_over(request, &request.body, header, references, secrets)
+    hmac_over(request, &[&request.body], header, references, secrets)
 }
 
-/// An HMAC over `message` in a header, for senders that sign something else than the body.
+/// An HMAC over `parts`, one after another, in a header, for senders that sign something else than the body.
 pub fn hmac_over<'r>(
     request: &'r Request,
-    message: &[u8],
+    parts: &[&[u8]],
     header: SignatureHeader<'_>,
     references: &[SecretRef],
     secrets: &Resolved,
@@ -275,7 +275,7 @@ pub fn hmac_over<'r>(
             "the header {name} is not of the form {prefix}<{encoding} of {algorithm}>"
         )));
     };
-    let fits = |secret| signature::verify(algorithm, secret, &[message], &signature);
+    let fits = |secret| signature::verify(algorithm, secret, parts, &signature);
     // Every secret is tried, whichever fits, so that the time taken says nothing about which one did.
     if secrets.accepted(references).fold(false, |fitted, secret| fitted | fits(secret)) {
         Ok(Authentic(request))
@@ -296,9 +296,26 @@ fn standard_webhooks_mac(secret: &Secret, id: &str, timestamp: &str, body: &[u8]
     (!key.is_empty()).then(|| signature::hmac(Algorithm::Sha256, &key, &parts))
 }
 
+/// Checks that `timestamp`, the Unix seconds in the header `name`, is not more than `tolerance` before or after `now`, so
+/// that nobody can send again later what was signed with it.
+///
+/// # Errors
+/// [`AuthError::Missing`] where it is, or is no number.
+pub fn recent(name: &str, timestamp: &str, tolerance: Duration, now: Timestamp) -> Result<(), AuthError> {
+    let sent: i64 = timestamp
+        .parse()
+        .map_err(|_| AuthError::Missing(format!("the header {name} is not of the form <Unix seconds>")))?;
+    let tolerance = tolerance.as_secs();
+    if now.as_second().abs_diff(sent) > tolerance {
+        let why = format!("{name} is more than the tolerance of {tolerance} s away from our clock");
+        return Err(AuthError::Missing(why));
+    }
+    Ok(())
+}
+
 /// A signature as Standard Webhooks has it, under any of the secrets that are accepted now. The header may list
 /// several (the sender's way of rotation), and of other versions: one `v1` that fits will do. What was sent longer
-/// than `tolerance` before or after `now` is refused, so that nobody can send it again later.
+/// than `tolerance` before or after `now` is refused.
 pub fn standard_webhooks<'r>(
     request: &'r Request,
     tolerance: Duration,
@@ -312,15 +329,7 @@ pub fn standard_webhooks<'r>(
     };
     let [id, timestamp, signatures] = STANDARD_WEBHOOKS.map(header);
     let (id, timestamp, signatures) = (id?, timestamp?, signatures?);
-    let sent: i64 = timestamp
-        .parse()
-        .map_err(|_| AuthError::Missing("the header webhook-timestamp is not of the form <Unix seconds>".into()))?;
-    if now.as_second().abs_diff(sent) > tolerance.as_secs() {
-        return Err(AuthError::Missing(format!(
-            "webhook-timestamp is more than the tolerance of {} s away from our clock",
-            tolerance.as_secs()
-        )));
-    }
+    recent("webhook-timestamp", timestamp, tolerance, now)?;
     let presented: Vec<_> = signatures
         .split_ascii_whitespace()
         .filter_map(|one| one.strip_prefix("v1,"))

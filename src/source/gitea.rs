@@ -86,7 +86,7 @@ impl Source for Gitea {
                 "the header X-Gitea-Signature is missing or empty; is a secret set?".into(),
             ));
         };
-        auth::hmac_over(request, &message, *header, &self.secret.0, secrets)
+        auth::hmac_over(request, &[&message], *header, &self.secret.0, secrets)
     }
 
     fn parse(&self, request: Authentic<'_>) -> Result<Parsed, ParseError> {
@@ -110,7 +110,7 @@ impl Source for Gitea {
         for header in SIGNATURES {
             // Gitea sends none of Forgejo's headers.
             if header.name != "X-Forgejo-Signature" || request.headers.contains_key("x-forgejo-delivery") {
-                header.sign_over(request, &message, &self.secret.0[0], secrets)?;
+                header.sign_over(request, &[&message], &self.secret.0[0], secrets)?;
             }
         }
         Ok(())

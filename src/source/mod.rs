@@ -6,6 +6,7 @@
 pub mod acr;
 pub mod alarm;
 pub mod alert;
+pub mod alertmanager;
 pub mod auth;
 pub mod aws;
 pub mod bitbucket;
@@ -27,6 +28,7 @@ pub mod gitlab;
 pub mod harbor;
 pub mod json;
 pub mod jwt;
+pub mod notification;
 pub mod oci;
 pub mod quay;
 pub mod severity;
@@ -116,6 +118,7 @@ pub static TYPES: &[SourceType] = &[
         Function::AlertIntake,
         "IAM; a secret in a header from API destinations",
     ),
+    SourceType::new::<alertmanager::Alertmanager>("alertmanager", Function::AlertIntake, "a header's value"),
     // Of these three the entry's `emits` decides the function.
     SourceType::new::<cloudevents::CloudEvents>("cloudevents", Function::RegistryPush, "a secret in a header"),
     SourceType::new::<standard_webhooks::StandardWebhooks>(
