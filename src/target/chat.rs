@@ -57,14 +57,17 @@ pub trait Draw {
     fn preview(&self, body: &Value) -> String;
 }
 
-/// The bodies for `event`: one with as much of it as the service takes, and the plain one to fall back to.
-pub fn bodies(service: &(impl Draw + ?Sized), event: &Event) -> [Value; 2] {
+/// The bodies for `event`: one with as much of it as the service takes, and the plain one to fall back to, if it is
+/// another one.
+pub fn bodies(service: &(impl Draw + ?Sized), event: &Event) -> Vec<Value> {
     let message = Message::of(event);
     let fits = |body: &Value| service.sizes(body).iter().all(Size::fits);
-    [
+    let mut bodies = vec![
         message::fit(&message, |message| service.draw(message), fits),
         message::fit_plain(&message, |message| service.draw_plain(message), fits),
-    ]
+    ];
+    bodies.dedup();
+    bodies
 }
 
 /// The value of a secret that is a whole URL.

@@ -159,6 +159,16 @@ impl Item {
     pub fn headline(&self) -> String {
         headline(self.tone(), self.status, self.severity, &self.title)
     }
+
+    /// The item as plain text, one thing a line.
+    pub fn plain(&self) -> String {
+        let mut lines = Vec::new();
+        lines.extend((!self.title.is_empty()).then(|| self.headline()));
+        lines.extend((!self.text.is_empty()).then(|| self.text.clone()));
+        lines.extend(self.facts.iter().map(|fact| format!("{}: {}", fact.name, fact.value)));
+        lines.extend(self.links.iter().map(|link| format!("{}: {}", link.title, link.url)));
+        lines.join("\n")
+    }
 }
 
 impl Message {
@@ -198,6 +208,25 @@ impl Message {
             (Some(_), Status::Event, Severity::Info) => Err("it is no trouble, and ends none".into()),
             (Some(_), ..) => Ok(Step::Trigger),
         }
+    }
+
+    /// What it is about, for a service that takes no empty title.
+    pub fn subject(&self) -> &str {
+        if self.title.is_empty() { &self.source } else { &self.title }
+    }
+
+    /// The facts that hold for the whole: those of a single item, too.
+    pub fn all_facts(&self) -> impl Iterator<Item = &Fact> {
+        let alone = match self.items.as_slice() {
+            [alone] => alone.facts.as_slice(),
+            _ => &[],
+        };
+        alone.iter().chain(&self.facts)
+    }
+
+    /// The message as plain text without its headline; empty where that says it all.
+    pub fn plain_rest(&self) -> String {
+        self.plain().split_once('\n').map(|(_, rest)| rest.to_owned()).unwrap_or_default()
     }
 
     /// How many are left out, as a sentence; `None` if there are none.
@@ -501,14 +530,7 @@ impl Message {
     /// The message as plain text, one thing a line.
     pub fn plain(&self) -> String {
         let mut lines = vec![self.headline()];
-        for item in &self.items {
-            if !item.title.is_empty() {
-                lines.push(item.headline());
-            }
-            lines.extend((!item.text.is_empty()).then(|| item.text.clone()));
-            lines.extend(item.facts.iter().map(|fact| format!("{}: {}", fact.name, fact.value)));
-            lines.extend(item.links.iter().map(|link| format!("{}: {}", link.title, link.url)));
-        }
+        lines.extend(self.items.iter().map(Item::plain).filter(|item| !item.is_empty()));
         lines.extend(self.facts.iter().map(|fact| format!("{}: {}", fact.name, fact.value)));
         lines.extend(self.rest());
         lines.extend(self.url.clone());

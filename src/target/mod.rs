@@ -15,6 +15,8 @@ pub mod jenkins;
 pub mod kargo;
 pub mod keel;
 pub mod message;
+pub mod opsgenie;
+pub mod pagerduty;
 pub mod poke;
 pub mod slack;
 pub mod tekton;
@@ -84,6 +86,9 @@ pub static TYPES: &[TargetType] = &[
     TargetType::new::<gitlab_trigger::GitlabTrigger>("gitlab-trigger", "a pipeline of a project at GitLab"),
     TargetType::new::<http::Http>("http", "any HTTP endpoint"),
     TargetType::new::<slack::Slack>("slack", "a channel of Slack, by an incoming webhook or a bot's token"),
+    TargetType::new::<pagerduty::Pagerduty>("pagerduty", "alerts of a service at PagerDuty, triggered and resolved"),
+    TargetType::new::<opsgenie::Opsgenie>("opsgenie", "alerts at Opsgenie, created and closed"),
+    TargetType::new::<opsgenie::Opsgenie>("jsm", "alerts of Jira Service Management, created and closed"),
 ];
 
 /// A request to send. Its URL may be a secret in itself, so that `Debug` shows only method and host.

@@ -24,6 +24,9 @@ use crate::targets::{NOW, relay};
 pub const CHATS: &str = r##"
 slack-webhook: { type: slack, webhook: "env:U", mention: here }
 slack-token: { type: slack, token: "env:T", channel: C0123456789 }
+pagerduty: { type: pagerduty, routing_key: "env:T", api_url: "https://events.eu.pagerduty.com" }
+opsgenie: { type: opsgenie, api_key: "env:T" }
+jsm: { type: jsm, api_key: "env:T" }
 "##;
 
 /// The value of every token.
@@ -301,4 +304,6 @@ fn no_service_is_sent_a_credential_out_of_a_text() {
     }
 }
 
+mod opsgenie;
+mod pagerduty;
 mod slack;
