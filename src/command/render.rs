@@ -80,8 +80,11 @@ fn source<'r>(relay: &'r Relay, options: &Options, file: &Path) -> Result<(&'r N
     })
 }
 
+/// An event, with what tells it from all others of its source.
+type Identified = (String, Event);
+
 /// The events in a sample, each with its identity, and the sender's own request.
-fn parsed(name: &Name, entry: &SourceEntry, file: &Path) -> anyhow::Result<(Vec<(String, Event)>, Option<Original>)> {
+fn parsed(name: &Name, entry: &SourceEntry, file: &Path) -> anyhow::Result<(Vec<Identified>, Option<Original>)> {
     let sample = samples::read(file).context("the sample cannot be read")?;
     let mut secrets = Resolved::default();
     for reference in entry.secrets() {
