@@ -14,10 +14,12 @@ pub mod image_updater;
 pub mod jenkins;
 pub mod kargo;
 pub mod keel;
+pub mod markup;
 pub mod message;
 pub mod poke;
 pub mod slack;
 pub mod tekton;
+pub mod telegram;
 pub mod template;
 pub mod text;
 
@@ -84,6 +86,7 @@ pub static TYPES: &[TargetType] = &[
     TargetType::new::<gitlab_trigger::GitlabTrigger>("gitlab-trigger", "a pipeline of a project at GitLab"),
     TargetType::new::<http::Http>("http", "any HTTP endpoint"),
     TargetType::new::<slack::Slack>("slack", "a channel of Slack, by an incoming webhook or a bot's token"),
+    TargetType::new::<telegram::Telegram>("telegram", "a chat of Telegram, by a bot's token"),
 ];
 
 /// A request to send. Its URL may be a secret in itself, so that `Debug` shows only method and host.

@@ -24,6 +24,8 @@ use crate::targets::{NOW, relay};
 pub const CHATS: &str = r##"
 slack-webhook: { type: slack, webhook: "env:U", mention: here }
 slack-token: { type: slack, token: "env:T", channel: C0123456789 }
+telegram: { type: telegram, token: "env:T", chat: -1001234567890, mention: ["@oncall", 42] }
+telegram-own: { type: telegram, token: "env:T", chat: "@alerts", api_url: "https://telegram.example.com/api" }
 "##;
 
 /// The value of every token.
@@ -302,3 +304,4 @@ fn no_service_is_sent_a_credential_out_of_a_text() {
 }
 
 mod slack;
+mod telegram;

@@ -87,7 +87,7 @@ fn adapters_do_not_know_each_other() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     for (room, shared) in [
         ("source", ["mod", "auth", "aws", "fields", "git", "github_hook", "json", "jwt", "oci"].as_slice()),
-        ("target", ["mod", "chat", "message", "poke", "template", "text"].as_slice()),
+        ("target", ["mod", "chat", "markup", "message", "poke", "template", "text"].as_slice()),
     ] {
         // A folder belongs to the file of the same name beside it.
         let adapter = |file: &Path| {
