@@ -397,3 +397,36 @@ fn dead_letters_wants_to_know_which_and_where() {
     }
     assert_eq!(dead_letters(&folder.path().join("nowhere"), &["list"]).0, Some(2));
 }
+
+#[test]
+fn render_shows_what_each_target_would_be_sent_and_reads_no_secret() {
+    let folder = tempfile::tempdir().expect("folder");
+    let file = folder.path().join("relay.yaml");
+    let text = format!(
+        "sources: {{ alertmanager: {{ type: alertmanager, secret: 'env:{SECRET}' }} }}\n\
+         targets:\n  oncall: {{ type: slack, webhook: 'env:{TOKEN}' }}\n  feed: {{ type: slack, webhook: 'env:{TOKEN}' }}\n\
+         routes: [{{ when: {{ severity: '>=error' }}, to: oncall }}]\n"
+    );
+    std::fs::write(&file, text).expect("written");
+    let render = |options: &[&str]| {
+        let mut command = sluice();
+        command.args(["render", "alertmanager/firing", "--config"]).arg(&file).args(options);
+        let output = command.output().expect("run");
+        (output.status.code(), String::from_utf8(output.stdout).expect("text"))
+    };
+    let (code, printed) = render(&["--json"]);
+    assert_eq!(code, Some(0), "{printed}");
+    let shown: Value = serde_json::from_str(&printed).expect("JSON");
+    let routed: Vec<_> = shown.as_array().expect("a list").iter().map(|one| (&one["target"], &one["routed"])).collect();
+    assert_eq!(routed, [(&Value::from("feed"), &Value::from(false)), (&Value::from("oncall"), &Value::from(true))]);
+    let request = &shown[1]["requests"][0];
+    assert_eq!((&request["method"], &request["url"]), (&"POST".into(), &"https://SECRET.example/".into()));
+    assert_eq!(request["body"]["text"].as_str(), request["preview"].as_str().and_then(|seen| seen.lines().next()));
+    let fits = |size: &Value| size["size"].as_u64() <= size["limit"].as_u64();
+    assert!(request["sizes"].as_array().is_some_and(|sizes| !sizes.is_empty() && sizes.iter().all(fits)));
+
+    let (_, text) = render(&["--target", "oncall"]);
+    assert!(text.starts_with("==> oncall (slack)\nPOST https://SECRET.example/\n"), "{text}");
+    assert!(text.contains("--- what people see:") && !text.contains("==> feed"), "{text}");
+    assert_eq!(render(&["--target", "nobody"]).0, Some(2));
+}

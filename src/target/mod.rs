@@ -14,12 +14,14 @@ pub mod image_updater;
 pub mod jenkins;
 pub mod kargo;
 pub mod keel;
+pub mod markup;
 pub mod message;
 pub mod opsgenie;
 pub mod pagerduty;
 pub mod poke;
 pub mod slack;
 pub mod tekton;
+pub mod telegram;
 pub mod template;
 pub mod text;
 
@@ -89,6 +91,7 @@ pub static TYPES: &[TargetType] = &[
     TargetType::new::<pagerduty::Pagerduty>("pagerduty", "alerts of a service at PagerDuty, triggered and resolved"),
     TargetType::new::<opsgenie::Opsgenie>("opsgenie", "alerts at Opsgenie, created and closed"),
     TargetType::new::<opsgenie::Opsgenie>("jsm", "alerts of Jira Service Management, created and closed"),
+    TargetType::new::<telegram::Telegram>("telegram", "a chat of Telegram, by a bot's token"),
 ];
 
 /// A request to send. Its URL may be a secret in itself, so that `Debug` shows only method and host.

@@ -27,6 +27,8 @@ slack-token: { type: slack, token: "env:T", channel: C0123456789 }
 pagerduty: { type: pagerduty, routing_key: "env:T", api_url: "https://events.eu.pagerduty.com" }
 opsgenie: { type: opsgenie, api_key: "env:T" }
 jsm: { type: jsm, api_key: "env:T" }
+telegram: { type: telegram, token: "env:T", chat: -1001234567890, mention: ["@oncall", 42] }
+telegram-own: { type: telegram, token: "env:T", chat: "@alerts", api_url: "https://telegram.example.com/api" }
 "##;
 
 /// The value of every token.
@@ -307,3 +309,4 @@ fn no_service_is_sent_a_credential_out_of_a_text() {
 mod opsgenie;
 mod pagerduty;
 mod slack;
+mod telegram;

@@ -13,6 +13,7 @@ mod golden;
 mod house;
 mod how_to;
 mod intake;
+mod markup;
 mod probe;
 mod random;
 mod readme;
