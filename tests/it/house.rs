@@ -102,6 +102,7 @@ fn adapters_do_not_know_each_other() {
                 "github_hook",
                 "json",
                 "jwt",
+                "notification",
                 "oci",
                 "severity",
                 "sns",

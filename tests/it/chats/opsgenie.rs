@@ -68,7 +68,8 @@ fn answers_mean_what_opsgenie_documents() {
     for (status, words) in [(401, "api_key"), (403, "api_key"), (402, "subscription"), (404, "404"), (500, "failed")] {
         let outcome = outcome(&entry, status, &[], r#"{"message":"no"}"#);
         assert!(
-            matches!(&outcome, Outcome::Retry { blame: Blame::Target, reason } if reason.contains(words)),
+            matches!(&outcome, Outcome::Retry { blame, reason }
+                if *blame != Blame::Event && reason.contains(words)),
             "{outcome:?}"
         );
     }

@@ -104,7 +104,7 @@ fn a_key_that_is_none_holds_the_target_and_is_read_anew() {
     let entry = chat("pagerduty");
     for error in ["Length of 'routing_key' is incorrect (should be 32 characters)", "Invalid routing key"] {
         let body = format!(r#"{{"status":"invalid event","message":"Event object is invalid","errors":["{error}"]}}"#);
-        assert!(matches!(outcome(&entry, 400, &[], &body), Outcome::Retry { blame: Blame::Target, .. }), "{error}");
+        assert!(matches!(outcome(&entry, 400, &[], &body), Outcome::Retry { blame: Blame::Setup, .. }), "{error}");
         let answer = response(400, &[], &body);
         assert!(entry.target.doubts_secret(&answer) && !entry.target.tries_next(&answer));
     }
