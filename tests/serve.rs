@@ -402,11 +402,9 @@ fn dead_letters_wants_to_know_which_and_where() {
 fn render_shows_what_each_target_would_be_sent_and_reads_no_secret() {
     let folder = tempfile::tempdir().expect("folder");
     let file = folder.path().join("relay.yaml");
-    let text = format!(
-        "sources: {{ alertmanager: {{ type: alertmanager, secret: 'env:RENDER_A' }} }}\n\
-         targets:\n  oncall: {{ type: slack, webhook: 'env:RENDER_B' }}\n  feed: {{ type: slack, webhook: 'env:RENDER_B' }}\n\
-         routes: [{{ when: {{ severity: '>=error' }}, to: oncall }}]\n"
-    );
+    let text = "sources: { alertmanager: { type: alertmanager, secret: 'env:RENDER_A' } }\n\
+         targets:\n  oncall: { type: slack, webhook: 'env:RENDER_B' }\n  feed: { type: slack, webhook: 'env:RENDER_B' }\n\
+         routes: [{ when: { severity: '>=error' }, to: oncall }]\n";
     std::fs::write(&file, text).expect("written");
     let render = |options: &[&str]| {
         let mut command = sluice();
