@@ -61,6 +61,8 @@ pub struct Item {
     pub title: String,
     /// What there is to say; may have many lines, may be empty.
     pub text: String,
+    /// How many characters of it follow; none in a message that is drawn, where the text itself says it.
+    missing: usize,
     /// What is known about it.
     pub facts: Vec<Fact>,
     /// Pages about it, all of them http or https.
@@ -265,13 +267,16 @@ impl Message {
     }
 
     fn of_alerts(event: &Event, group: &Alerts) -> Self {
-        let mut items: Vec<Item> = group.alerts.iter().map(item).collect();
         // The worst of what goes on comes first: whatever is left out at the end is of less interest.
-        items.sort_by_key(|item| (item.status == Status::Resolved, Reverse(item.severity)));
-        let first = items.first().map(|item| item.title.clone()).unwrap_or_default();
+        let mut alerts: Vec<&Alert> = group.alerts.iter().collect();
+        alerts.sort_by_key(|alert| (alert.status == Status::Resolved, Reverse(alert.severity)));
+        let common = shared(&alerts);
+        // What no service has room for need not be made fit to be seen.
+        let (told, untold) = alerts.split_at(alerts.len().min(BUDGETS[0].items));
+        let mut items: Vec<Item> = told.iter().map(|alert| item(alert, &common)).collect();
         let title = match &group.title {
             Some(title) => text::line(title),
-            None => first,
+            None => items.first().map(|item| item.title.clone()).unwrap_or_default(),
         };
         let mut message = Self::bare(event, title, Vec::new());
         if let [alone] = items.as_mut_slice() {
@@ -282,7 +287,7 @@ impl Message {
         } else {
             message.title = format!("{} ({})", message.title, counts(group));
         }
-        message.facts.extend(shared(&mut items));
+        message.facts.extend(facts(common));
         dedup(&mut message.facts);
         for item in &mut items {
             item.facts.retain(|fact| !message.facts.contains(fact));
@@ -299,7 +304,7 @@ impl Message {
                 let mut pages = items.iter().flat_map(|item| &item.links);
                 several.then(|| pages.next().map(|link| link.url.clone())).flatten()
             }),
-            left_out: group.left_out,
+            left_out: group.left_out + untold.len() as u64,
             items,
             ..message
         }
@@ -327,11 +332,13 @@ impl Message {
             Some("success" | "successful" | "SUCCESSFUL" | "succeeded") => (Severity::Info, true),
             _ => (Severity::Info, false),
         };
+        let (text, missing) = told(git.message.as_deref());
         let item = Item {
             status: if severity == Severity::Error { Status::Firing } else { Status::Event },
             severity,
             title: String::new(),
-            text: git.message.as_deref().map(text::clean).unwrap_or_default(),
+            text,
+            missing,
             facts: facts.collect(),
             links: links.into_iter().collect(),
         };
@@ -362,11 +369,17 @@ impl Message {
             severity: Severity::Info,
             title: String::new(),
             text: String::new(),
+            missing: 0,
             facts: facts.collect(),
             links: Vec::new(),
         };
         Self::bare(event, text::line(&format!("Pushed {name}")), vec![item])
     }
+}
+
+/// What is told of a text, and how much of it is not.
+fn told(text: Option<&str>) -> (String, usize) {
+    text.map(|text| text::beginning(text, BUDGETS[0].text)).unwrap_or_default()
 }
 
 /// What incident services know the group `group` of the event's source by.
@@ -386,58 +399,73 @@ fn counts(group: &Alerts) -> String {
     parts.join(", ")
 }
 
-fn item(alert: &Alert) -> Item {
-    let mut facts = Vec::new();
+/// A fact as the sender wrote it.
+type Known = (String, String);
+
+/// What is known of an alert besides its texts.
+fn known(alert: &Alert) -> Vec<Known> {
+    let mut known = Vec::new();
+    let mut add = |name: &str, value: &str| known.push((name.to_owned(), value.to_owned()));
     if let Some(cluster) = &alert.cluster {
-        facts.push(Fact::new("Cluster", cluster));
+        add("Cluster", cluster);
     }
     if let Some(object) = &alert.object {
         let name = match &object.namespace {
             Some(namespace) => format!("{namespace}/{}", object.name),
             None => object.name.clone(),
         };
-        facts.push(Fact::new(object.kind.as_deref().unwrap_or("Object"), &name));
+        add(object.kind.as_deref().unwrap_or("Object"), &name);
     }
     if let Some(reason) = &alert.reason {
-        facts.push(Fact::new("Reason", reason));
+        add("Reason", reason);
     }
-    facts.extend(alert.labels.iter().map(|(name, value)| Fact::new(name, value)));
+    for (name, value) in &alert.labels {
+        add(name, value);
+    }
     if let Some(started) = alert.started {
-        facts.push(Fact::new("Since", &moment(started)));
+        add("Since", &moment(started));
     }
     if let Some(ended) = alert.ended {
         let after = alert.started.map(|started| format!(" (after {})", span(started, ended))).unwrap_or_default();
-        facts.push(Fact::new("Until", &format!("{}{after}", moment(ended))));
+        add("Until", &format!("{}{after}", moment(ended)));
     }
-    facts.retain(|fact| !fact.value.is_empty());
+    known
+}
+
+/// What all of several alerts share.
+fn shared(alerts: &[&Alert]) -> Vec<Known> {
+    let [first, second, others @ ..] = alerts else { return Vec::new() };
+    let mut common = known(first);
+    for other in [second].into_iter().chain(others) {
+        let other: BTreeSet<_> = known(other).into_iter().collect();
+        common.retain(|fact| other.contains(fact));
+    }
+    common
+}
+
+/// Facts as they are shown, without those that then say nothing.
+fn facts(known: impl IntoIterator<Item = Known>) -> Vec<Fact> {
+    let facts = known.into_iter().map(|(name, value)| Fact::new(&name, &value));
+    facts.filter(|fact| !fact.value.is_empty()).collect()
+}
+
+/// `alert` without what is known of all.
+fn item(alert: &Alert, common: &[Known]) -> Item {
     let links = alert
         .links
         .iter()
         .filter_map(|link| Some(Link { title: text::line(&link.title), url: text::page(&link.url)? }));
     let title = text::line(&alert.title);
-    let text = alert.text.as_deref().map(text::clean).unwrap_or_default();
+    let (text, missing) = told(alert.text.as_deref());
     Item {
         status: alert.status,
         severity: alert.severity,
         text: if text == title { String::new() } else { text },
+        missing,
         title,
-        facts,
+        facts: facts(known(alert).into_iter().filter(|fact| !common.contains(fact))),
         links: links.collect(),
     }
-}
-
-/// Takes the facts that all of several items share out of them.
-fn shared(items: &mut [Item]) -> Vec<Fact> {
-    let [first, others @ ..] = items else { return Vec::new() };
-    if others.is_empty() {
-        return Vec::new();
-    }
-    let common: Vec<Fact> =
-        first.facts.iter().filter(|fact| others.iter().all(|other| other.facts.contains(fact))).cloned().collect();
-    for item in items {
-        item.facts.retain(|fact| !common.contains(fact));
-    }
-    common
 }
 
 /// Drops facts that are there already.
@@ -499,6 +527,7 @@ const PLAIN: usize = 4;
 
 impl Message {
     fn within(&self, budget: Budget) -> Self {
+        let characters = |part: &str| Unit::Characters.of(part);
         let limit = |text: &str, limit| text::cut(text, limit, Unit::Characters).into_owned();
         let facts = |facts: &[Fact]| -> Vec<Fact> {
             let facts = facts.iter().take(budget.facts);
@@ -506,7 +535,8 @@ impl Message {
         };
         let item = |item: &Item| Item {
             title: limit(&item.title, budget.title),
-            text: limit(&item.text, budget.text),
+            text: text::cut_before(&item.text, budget.text, item.missing, characters).into_owned(),
+            missing: 0,
             facts: facts(&item.facts),
             links: item.links.iter().take(budget.links).cloned().collect(),
             ..*item

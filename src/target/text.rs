@@ -47,6 +47,9 @@ impl Unit {
 /// What the note of a cut may take, in any unit.
 const NOTE: usize = 28;
 
+/// The longest line that is kept, in characters.
+const LINE: usize = 1000;
+
 /// `text`, cut between two characters as people see them where it is longer than `limit`, with a note of how much is
 /// missing. With a `limit` of less than 40 the note is an ellipsis.
 pub fn cut(text: &str, limit: usize, unit: Unit) -> Cow<'_, str> {
@@ -55,7 +58,12 @@ pub fn cut(text: &str, limit: usize, unit: Unit) -> Cow<'_, str> {
 
 /// [`cut`], with the length that `text` has after it was escaped: `measure` says that of any part of it.
 pub fn cut_by(text: &str, limit: usize, measure: impl Fn(&str) -> usize) -> Cow<'_, str> {
-    if measure(text) <= limit {
+    cut_before(text, limit, 0, measure)
+}
+
+/// [`cut_by`] of a text behind which so many characters are missing already.
+pub fn cut_before(text: &str, limit: usize, missing: usize, measure: impl Fn(&str) -> usize) -> Cow<'_, str> {
+    if missing == 0 && measure(text) <= limit {
         return text.into();
     }
     let with_note = limit >= NOTE + 12;
@@ -71,10 +79,18 @@ pub fn cut_by(text: &str, limit: usize, measure: impl Fn(&str) -> usize) -> Cow<
     }
     let kept = text[..end].trim_end();
     match with_note {
-        true => format!("{kept}… (+{} characters)", text[kept.len()..].chars().count()).into(),
+        true => format!("{kept}… (+{} characters)", text[kept.len()..].chars().count() + missing).into(),
         false if limit == 0 => "".into(),
         false => format!("{kept}…").into(),
     }
+}
+
+/// The beginning of `text`, cleaned, of which no more than `most` characters will be shown, and how many characters of
+/// `text` follow it: to clean all of a large text would take long.
+pub fn beginning(text: &str, most: usize) -> (String, usize) {
+    // What is masked gets shorter, so there has to be more than will be shown.
+    let end = text.char_indices().nth(most * 4).map_or(text.len(), |(at, _)| at);
+    (clean(&text[..end]), text[end..].chars().count())
 }
 
 /// `text` without what no service should get: credentials, control characters but line breaks and tabs, and what turns
@@ -86,9 +102,11 @@ pub fn clean(text: &str) -> String {
     mask(text.trim()).into_owned()
 }
 
-/// [`clean`], on one line.
+/// [`clean`], on one line, of a text of which no more than some hundred characters are ever shown.
 pub fn line(text: &str) -> String {
-    clean(text).split_whitespace().collect::<Vec<_>>().join(" ")
+    let (text, missing) = beginning(text, LINE);
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    cut_before(&line, LINE, missing, |part| Unit::Characters.of(part)).into_owned()
 }
 
 /// The URL of a page that may be linked: http or https, with a host and without a user's name or password.

@@ -20,16 +20,8 @@ use crate::fakes::response;
 use crate::golden;
 use crate::targets::{NOW, relay};
 
-/// The targets that golden files are kept of, by name. A secret `env:U` is a webhook's URL, every other a token.
-pub const CHATS: &str = r##"
-slack-webhook: { type: slack, webhook: "env:U", mention: here }
-slack-token: { type: slack, token: "env:T", channel: C0123456789 }
-pagerduty: { type: pagerduty, routing_key: "env:T", api_url: "https://events.eu.pagerduty.com" }
-opsgenie: { type: opsgenie, api_key: "env:T" }
-jsm: { type: jsm, api_key: "env:T" }
-telegram: { type: telegram, token: "env:T", chat: -1001234567890, mention: ["@oncall", 42] }
-telegram-own: { type: telegram, token: "env:T", chat: "@alerts", api_url: "https://telegram.example.com/api" }
-"##;
+/// The targets that golden files are kept of, by name.
+pub const CHATS: &str = include_str!("../support/chats.yaml");
 
 /// The value of every token.
 pub const TOKEN: &str = "sample-token-0001";

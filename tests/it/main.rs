@@ -5,6 +5,8 @@
 
 #[path = "../support/any_source.rs"]
 mod any_source;
+#[path = "../support/any_target.rs"]
+mod any_target;
 mod chats;
 mod dead_letters;
 mod deliver;

@@ -1,12 +1,14 @@
-//! Every sample with random edits, and arbitrary bytes, at every source: a short, deterministic run of what the fuzz
-//! target in `fuzz/` does for longer.
+//! Every sample with random edits at every source, and random events at every target that people read: a short,
+//! deterministic run of what the fuzz targets in `fuzz/` do for longer.
 
 use std::path::Path;
 
-use crate::any_source;
+use crate::{any_source, any_target};
 
 /// Edits of each sample.
 const EDITS: usize = 150;
+/// Events for each target.
+const EVENTS: usize = 12;
 
 /// Numbers that look random and are the same in every run (`SplitMix64`).
 struct Numbers(u64);
@@ -85,6 +87,53 @@ fn no_edit_of_any_sample_makes_a_source_panic() {
             for _ in 0..EDITS {
                 source.take(i, &edit(&sample.body, &mut numbers));
             }
+        }
+    }
+}
+
+/// Pieces of one service's markup or another's.
+const MARKUP: &[&str] = &[
+    "<!channel>",
+    "@everyone ",
+    "<users/all>",
+    "[x](https://e.example)",
+    "<https://e.example|x>",
+    "https://e.example/?a=<b>&c=\"d\"",
+    "```",
+    "**_~`|\\",
+    "&<b>",
+    "\u{202e}",
+    "👨‍👩‍👧‍👦",
+    "e\u{301}",
+    "日本語",
+    "\u{1b}[31m",
+    "\r\n",
+    "{{x}}",
+    "%%%",
+    "a word ",
+];
+
+/// A random event: lengths and choices, and texts of markup between them.
+fn event(numbers: &mut Numbers) -> Vec<u8> {
+    let mut input = Vec::new();
+    for _ in 0..numbers.below(60) {
+        if numbers.below(3) == 0 {
+            input.push(u8::try_from(numbers.below(256)).expect("a byte"));
+            continue;
+        }
+        let pieces: String = (0..numbers.below(12)).map(|_| MARKUP[numbers.below(MARKUP.len())]).collect();
+        input.push(u8::try_from(pieces.len().min(255)).expect("a byte"));
+        input.extend(pieces.bytes());
+    }
+    input
+}
+
+#[test]
+fn no_event_makes_a_target_fail_or_say_more_than_it_may() {
+    let mut numbers = Numbers(20_261_121);
+    for target in any_target::all() {
+        for _ in 0..EVENTS {
+            target.take(&event(&mut numbers));
         }
     }
 }

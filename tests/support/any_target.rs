@@ -1,0 +1,171 @@
+//! Any event at any target that people read: what the fuzz target and the property test do with them.
+
+use std::collections::BTreeMap;
+
+use sluice::domain::alert::{Alert, Alerts, Link, Object, Severity, Status};
+use sluice::domain::delivery::Delivery;
+use sluice::domain::event::{Detail, Event, GitEvent, ImagePush};
+use sluice::domain::name::Name;
+use sluice::domain::secret::{Resolved, Secret};
+use sluice::relay::{Relay, TargetEntry};
+use sluice::rim::yaml;
+use sluice::target::chat;
+
+/// What nobody may be shown; it stands in every event.
+const CREDENTIAL: &str = "hunter2-hunter2";
+
+/// About how large the alerts of an event are at most, in bytes. Requests are taken up to 3 MiB; this is quicker.
+const LARGEST: usize = 200_000;
+
+/// A target with its secrets.
+pub struct AnyTarget {
+    name: Name,
+    entry: TargetEntry,
+    secrets: Resolved,
+}
+
+/// The targets of `chats.yaml`.
+pub fn all() -> Vec<AnyTarget> {
+    let targets = yaml::parse(include_str!("chats.yaml")).expect("YAML").value;
+    let relay = Relay::from_value(&serde_json::json!({ "targets": targets })).expect("a relay file");
+    let load = |(name, entry): (Name, TargetEntry)| {
+        let mut secrets = Resolved::default();
+        for reference in entry.secrets() {
+            let url = "https://chat.example.com/hooks/sample-webhook-0001";
+            let value = if reference.to_string() == "env:U" { url } else { "sample-token-0001" };
+            secrets.insert(reference.clone(), vec![Secret::new(value)]);
+        }
+        AnyTarget { name, entry, secrets }
+    };
+    relay.targets.into_iter().map(load).collect()
+}
+
+impl AnyTarget {
+    /// Renders the event that `input` stands for. Rendering must not fail or panic, every limit must be kept, and no
+    /// credential shown.
+    pub fn take(&self, input: &[u8]) {
+        let now = "2026-08-20T12:00:00Z".parse().expect("time");
+        let event = Input(input).event();
+        if self.entry.target.wants(&event, None).is_err() {
+            return;
+        }
+        let service = self.entry.target.as_draw().expect("a service that people read");
+        for body in chat::bodies(service, &event) {
+            for size in service.sizes(&body) {
+                assert!(size.fits(), "{}: {size:?}", self.name);
+            }
+            service.preview(&body);
+        }
+        let delivery = Delivery::new(event, "identity", &self.name, None, now);
+        let requests = self.entry.target.render(&delivery, &self.secrets, now);
+        for request in requests.unwrap_or_else(|why| panic!("{}: {why}", self.name)) {
+            let body = String::from_utf8_lossy(&request.body);
+            assert!(!body.contains(CREDENTIAL), "{}: a credential in {body}", self.name);
+        }
+    }
+}
+
+/// Bytes that say what an event is; what is missing at the end is zero.
+struct Input<'d>(&'d [u8]);
+
+impl Input<'_> {
+    fn byte(&mut self) -> u8 {
+        let (first, rest) = self.0.split_first().unwrap_or((&0, &[]));
+        self.0 = rest;
+        *first
+    }
+
+    /// A text: a byte of length, then so many bytes. The largest lengths repeat it, for what is too long for anything.
+    fn text(&mut self) -> String {
+        let length = usize::from(self.byte());
+        let (text, rest) = self.0.split_at(length.min(self.0.len()));
+        self.0 = rest;
+        let times = if length > 250 { 100 } else { 1 };
+        String::from_utf8_lossy(text).repeat(times)
+    }
+
+    fn option(&mut self) -> Option<String> {
+        Some(self.text()).filter(|text| !text.is_empty())
+    }
+
+    fn texts(&mut self) -> BTreeMap<String, String> {
+        (0..self.byte() % 8).map(|_| (self.text(), self.text())).collect()
+    }
+
+    fn event(&mut self) -> Event {
+        let source = Name::parse("source").expect("name");
+        let detail = match self.byte() % 8 {
+            0 => self.git(),
+            1 => self.image(),
+            _ => Detail::Alert(Box::new(self.alerts())),
+        };
+        Event {
+            detail,
+            id: Event::id_of(&source, "identity"),
+            source,
+            cluster: self.option(),
+            labels: self.texts(),
+            time: Some("2026-08-20T12:00:00Z".parse().expect("time")),
+        }
+    }
+
+    fn git(&mut self) -> Detail {
+        Detail::Git(Box::new(GitEvent {
+            event: self.text(),
+            action: self.option(),
+            repository: self.option(),
+            branch: self.option(),
+            commit: self.option(),
+            actor: self.option(),
+            status: self.option(),
+            name: self.option(),
+            message: Some(format!("{}\npassword={CREDENTIAL}", self.text())),
+            url: self.option(),
+            ..GitEvent::default()
+        }))
+    }
+
+    fn image(&mut self) -> Detail {
+        Detail::ImagePush(ImagePush {
+            repository: self.text(),
+            tag: self.option(),
+            tags: (0..self.byte() % 64).map(|_| self.text()).collect(),
+            digest: self.option(),
+            media_type: self.option(),
+            actor: self.option(),
+        })
+    }
+
+    fn alerts(&mut self) -> Alerts {
+        // Few are said, many are told: a storm is the same few again and again, as far as a request could hold them.
+        let (few, times) = (usize::from(self.byte() % 4), usize::from(self.byte()));
+        let few: Vec<_> = (0..=few).map(|_| self.alert()).collect();
+        let times = times.min(few.len() * LARGEST / format!("{few:?}").len());
+        Alerts {
+            group: self.text(),
+            title: self.option(),
+            url: self.option(),
+            left_out: self.byte().into(),
+            alerts: few.iter().cycle().take(few.len().max(times)).cloned().collect(),
+        }
+    }
+
+    fn alert(&mut self) -> Alert {
+        let status = [Status::Firing, Status::Resolved, Status::Event][usize::from(self.byte() % 3)];
+        let severity = [Severity::Info, Severity::Warning, Severity::Error, Severity::Critical];
+        let times = self.byte();
+        let time = |wanted: bool| wanted.then(|| "2026-08-20T11:00:00Z".parse().expect("time"));
+        Alert {
+            recovers: times & 4 != 0,
+            text: Some(format!("{}\npassword={CREDENTIAL}", self.text())),
+            reason: self.option(),
+            object: self.option().map(|name| Object { kind: self.option(), namespace: self.option(), name }),
+            cluster: self.option(),
+            labels: self.texts(),
+            links: (0..self.byte() % 4).map(|_| Link { title: self.text(), url: self.text() }).collect(),
+            started: time(times & 1 != 0),
+            ended: time(times & 2 != 0),
+            ..Alert::new(self.text(), status, severity[usize::from(times >> 6)], self.text())
+        }
+    }
+}
