@@ -25,6 +25,7 @@ pub mod gitea;
 pub mod github;
 pub mod github_hook;
 pub mod gitlab;
+pub mod grafana;
 pub mod harbor;
 pub mod json;
 pub mod jwt;
@@ -119,6 +120,11 @@ pub static TYPES: &[SourceType] = &[
         "IAM; a secret in a header from API destinations",
     ),
     SourceType::new::<alertmanager::Alertmanager>("alertmanager", Function::AlertIntake, "a header's value"),
+    SourceType::new::<grafana::Grafana>(
+        "grafana",
+        Function::AlertIntake,
+        "a header's value, or HMAC-SHA256 over the body or time and body",
+    ),
     // Of these three the entry's `emits` decides the function.
     SourceType::new::<cloudevents::CloudEvents>("cloudevents", Function::RegistryPush, "a secret in a header"),
     SourceType::new::<standard_webhooks::StandardWebhooks>(

@@ -392,6 +392,7 @@ mod gcr;
 mod ghcr;
 mod gitea;
 mod gitlab;
+mod grafana;
 
 mod github {
     use super::*;
