@@ -29,6 +29,7 @@ pub mod grafana;
 pub mod harbor;
 pub mod json;
 pub mod jwt;
+pub mod kubernetes;
 pub mod notification;
 pub mod oci;
 pub mod quay;
@@ -125,6 +126,7 @@ pub static TYPES: &[SourceType] = &[
         Function::AlertIntake,
         "a header's value, or HMAC-SHA256 over the body or time and body",
     ),
+    SourceType::new::<kubernetes::Kubernetes>("kubernetes", Function::AlertIntake, "a header's value"),
     // Of these three the entry's `emits` decides the function.
     SourceType::new::<cloudevents::CloudEvents>("cloudevents", Function::RegistryPush, "a secret in a header"),
     SourceType::new::<standard_webhooks::StandardWebhooks>(

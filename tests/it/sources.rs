@@ -393,6 +393,7 @@ mod ghcr;
 mod gitea;
 mod gitlab;
 mod grafana;
+mod kubernetes;
 
 mod github {
     use super::*;
