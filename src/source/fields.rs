@@ -11,7 +11,8 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json as json_value};
 
-use super::{Found, Function, ParseError, json, oci};
+use super::{Found, Function, ParseError, alert, json, oci, severity};
+use crate::domain::alert::{Alert, Alerts, Object, Severity, Status};
 use crate::domain::event::{Detail, GitEvent, ImagePush};
 use crate::relay::format::{At, Problems, Read, kind_of, parsed, suggestion};
 
@@ -22,8 +23,13 @@ crate::words! {
         ImagePush = "image_push",
         /// Something that happened in a Git repository or at its host.
         Git = "git",
+        /// Something is wrong, is over, or just happened.
+        Alert = "alert",
     }
 }
+
+/// What begins the name of a field that becomes a label of an alert: `labels.team`.
+const LABEL: &str = "labels.";
 
 impl Emits {
     /// The names of the fields that such an event can have.
@@ -50,7 +56,29 @@ impl Emits {
                 "url",
                 "time",
             ],
+            Self::Alert => &[
+                "id",
+                "key",
+                "status",
+                "severity",
+                "title",
+                "message",
+                "reason",
+                "object_kind",
+                "namespace",
+                "name",
+                "cluster",
+                "url",
+                "started",
+                "ended",
+                "time",
+            ],
         }
+    }
+
+    /// Whether such an event can have a field of this name.
+    fn has(self, field: &str) -> bool {
+        self.fields().contains(&field) || (self == Self::Alert && field.starts_with(LABEL))
     }
 }
 
@@ -77,7 +105,7 @@ impl Pointer {
 
 /// Where the fields of an event stand, by their names.
 #[derive(Debug, Clone)]
-pub struct Places(BTreeMap<&'static str, Pointer>);
+pub struct Places(BTreeMap<String, Pointer>);
 
 impl Read for Places {
     fn read(value: &Value, at: &At, problems: &mut Problems) -> Option<Self> {
@@ -90,9 +118,9 @@ impl Read for Places {
         for (key, value) in object {
             let at = at.child(key);
             let pointer = parsed(value, &at, problems, Pointer::parse);
-            match known().find(|name| name == key) {
-                Some(name) => drop(pointer.map(|pointer| places.insert(name, pointer))),
-                None => {
+            match Emits::ALL.iter().any(|emits| emits.has(key)) {
+                true => drop(pointer.map(|pointer| places.insert(key.clone(), pointer))),
+                false => {
                     let hint = suggestion(key, known()).unwrap_or_else(|| "see `emits` for what there is".into());
                     problems.error(&at, format!("unknown field `{key}`; {hint}"));
                 }
@@ -105,17 +133,22 @@ impl Read for Places {
         let pointer = json_value!({ "type": "string", "pattern": "^/" });
         let names = Emits::ALL.iter().flat_map(|emits| emits.fields());
         let properties: Map<String, Value> = names.map(|name| ((*name).to_owned(), pointer.clone())).collect();
-        json_value!({ "type": "object", "additionalProperties": false, "properties": properties })
+        json_value!({
+            "type": "object", "additionalProperties": false, "properties": properties,
+            "patternProperties": { "^labels\\.": pointer },
+        })
     }
 }
 
 crate::keys! {
     /// The keys of senders whose events can be of any shape.
     pub struct FieldKeys {
-        /// What its events become. Decides the function, too: image_push is registry-push's, git is git-webhook's.
+        /// What its events become. Decides the function, too: image_push is registry-push's, git is git-webhook's, alert
+        /// is alert-intake's.
         emits: Emits,
         /// Where in an event's JSON its fields stand: names with JSON pointers. Left out: each under its own name, in
-        /// `data` where the sender's format has that. An event in which they find nothing is ignored.
+        /// `data` where the sender's format has that. An event in which they find nothing is ignored. An alert's labels
+        /// are fields of their own: `labels.team`.
         fields: Option<Places>,
         /// The registry's host (and port) as images are named by it, for events that do not name it.
         registry_host: Option<String>,
@@ -128,31 +161,39 @@ impl FieldKeys {
         match self.emits {
             Emits::ImagePush => Function::RegistryPush,
             Emits::Git => Function::GitWebhook,
+            Emits::Alert => Function::AlertIntake,
         }
     }
 
     /// Notes fields that the events cannot have; `at` is the place of the entry.
     pub fn check(&self, at: &At, problems: &mut Problems) {
         let Some(Places(places)) = &self.fields else { return };
-        let known = self.emits.fields();
-        for name in places.keys().filter(|name| !known.contains(name)) {
-            let message = format!("no field of what `emits: {}` makes; there are: {}", self.emits, known.join(", "));
+        for name in places.keys().filter(|name| !self.emits.has(name)) {
+            let known = self.emits.fields().join(", ");
+            let message = format!("no field of what `emits: {}` makes; there are: {known}", self.emits);
             problems.error(&at.child("fields").child(name), message);
         }
         if self.emits == Emits::ImagePush && !places.contains_key("repository") {
             problems.error(&at.child("fields"), "an image push needs its `repository`");
         }
+        if self.emits == Emits::Alert && !["title", "message"].iter().any(|name| places.contains_key(*name)) {
+            problems.error(&at.child("fields"), "an alert needs its `title`, or a `message` whose first line is one");
+        }
+        // What fires and what ends it have to be known for the same.
+        if self.emits == Emits::Alert && places.contains_key("status") && !places.contains_key("key") {
+            problems.error(&at.child("fields"), "an alert with a `status` needs a `key`, the same for all of its life");
+        }
     }
 
     /// Where each field stands; those that the relay file does not name stand under their own names below `base`.
-    fn places(&self, base: &[&str]) -> Vec<(&'static str, Pointer)> {
+    fn places(&self, base: &[&str]) -> Vec<(String, Pointer)> {
         let below_base = |name: &str| base.iter().map(|part| (*part).to_owned()).chain([name.to_owned()]).collect();
         match &self.fields {
-            Some(Places(places)) => places.iter().map(|(name, pointer)| (*name, pointer.clone())).collect(),
+            Some(Places(places)) => places.iter().map(|(name, pointer)| (name.clone(), pointer.clone())).collect(),
             // What tells an event from others is the sender's own, unless the relay file says otherwise.
             None => {
                 let names = self.emits.fields().iter().filter(|name| **name != "id");
-                names.map(|name| (*name, Pointer(below_base(name)))).collect()
+                names.map(|name| ((*name).to_owned(), Pointer(below_base(name)))).collect()
             }
         }
     }
@@ -169,7 +210,8 @@ impl FieldKeys {
         let places = self.places(base);
         let pointers: Vec<_> = places.iter().map(|(_, pointer)| pointer.parts()).collect();
         let texts = pick(&pointers)?;
-        let found = places.iter().map(|(name, _)| *name).zip(texts).filter(|(_, texts)| !texts.is_empty()).collect();
+        let names = places.into_iter().map(|(name, _)| name);
+        let found = names.zip(texts).filter(|(_, texts)| !texts.is_empty()).collect();
         Ok(Fields { keys: self, found })
     }
 }
@@ -178,7 +220,7 @@ impl FieldKeys {
 #[derive(Debug)]
 pub struct Fields<'k> {
     keys: &'k FieldKeys,
-    found: BTreeMap<&'static str, Vec<String>>,
+    found: BTreeMap<String, Vec<String>>,
 }
 
 impl Fields<'_> {
@@ -217,8 +259,24 @@ impl Fields<'_> {
                 let summary = [Some(&git.event), what].into_iter().flatten().cloned().collect::<Vec<_>>().join(" ");
                 (summary, Detail::Git(Box::new(git)))
             }
+            Emits::Alert => {
+                let alert = self.alert(word, identity.as_deref())?;
+                // A sender may have one id for all of an alert's life.
+                let news = [identity, alert.started.or(time).map(|time| time.to_string())];
+                let identity = news.iter().any(Option::is_some).then(|| {
+                    let news = news.iter().flatten().cloned().collect::<Vec<_>>().join(" ");
+                    format!("{} {} {news}", alert.key, alert.status.word())
+                });
+                let detail = Detail::Alert(Box::new(Alerts::one(alert.clone())));
+                return Ok((format!("{word} {}", alert.title), Found { identity, detail, time }));
+            }
         };
         Ok((summary, Found { identity, detail, time }))
+    }
+
+    /// The sender's own id of the event.
+    pub fn id(&self) -> Option<String> {
+        self.found.get("id")?.first().cloned()
     }
 
     fn image_push(&mut self) -> Result<ImagePush, String> {
@@ -259,6 +317,42 @@ impl Fields<'_> {
         })
     }
 
+    /// What has no status of its own happened, and that is all. Without a `key` the alert is told by its object and
+    /// reason, or is one of its own.
+    fn alert(&mut self, word: &str, identity: Option<&str>) -> Result<Alert, String> {
+        let status = self.one("status").map_or(Status::Event, |word| status_of(&word));
+        let message = self.one("message");
+        let title = self.one("title").or_else(|| message.clone());
+        let title = title.as_deref().and_then(|title| title.trim().lines().next()).map(str::to_owned);
+        let title = title.ok_or("neither the field `title` nor `message` is in it")?;
+        let said = self.one("severity").and_then(|word| severity::of(&word));
+        let severity = said.unwrap_or(match status {
+            Status::Event => Severity::Info,
+            Status::Firing | Status::Resolved => Severity::Warning,
+        });
+        let (kind, namespace, name) = (self.one("object_kind"), self.one("namespace"), self.one("name"));
+        let object = name.map(|name| Object { kind, namespace, name });
+        let reason = self.one("reason");
+        let key = self.one("key").unwrap_or_else(|| {
+            let about = object.as_ref().map(|object| alert::object_key(None, object));
+            let own = [Some(word.to_owned()), about, reason.clone()];
+            let identity = identity.filter(|_| object.is_none()).map(str::to_owned);
+            own.into_iter().chain([identity]).flatten().collect::<Vec<_>>().join(" ")
+        });
+        let mut alert = Alert::new(key, status, severity, title);
+        alert.text = message.filter(|message| *message != alert.title);
+        alert.reason = reason;
+        alert.object = object;
+        alert.cluster = self.one("cluster");
+        alert.links = alert::link("Source", self.one("url")).into_iter().collect();
+        alert.started = self.one("started").and_then(|text| read_time(&text));
+        alert.ended = self.one("ended").and_then(|text| read_time(&text)).filter(|_| status == Status::Resolved);
+        let labels = std::mem::take(&mut self.found).into_iter();
+        let labels = labels.filter_map(|(name, texts)| Some((name.strip_prefix(LABEL)?.to_owned(), texts.join(","))));
+        alert.labels = labels.collect();
+        Ok(alert)
+    }
+
     fn git(&mut self, word: &str) -> GitEvent {
         let mut git = GitEvent { event: self.one("event").unwrap_or_else(|| word.to_owned()), ..GitEvent::default() };
         if let Some(reference) = self.one("ref") {
@@ -288,6 +382,22 @@ impl Fields<'_> {
 fn names_a_host(repository: &str) -> bool {
     let first = repository.split_once('/').map(|(first, _)| first);
     first.is_some_and(|first| first.contains(['.', ':']) || first == "localhost")
+}
+
+/// The status that a sender's word stands for, in any case. A word that is none of these tells that something happened.
+///
+/// - firing: `firing`, `alerting`, `alarm`, `triggered`, `trigger`, `open`, `opened`, `active`, `problem`, `failed`,
+///   `failing`, `failure`, `down`, `critical`
+/// - resolved: `resolved`, `resolve`, `ok`, `closed`, `close`, `recovered`, `recovery`, `inactive`, `cleared`,
+///   `success`, `succeeded`, `up`
+fn status_of(word: &str) -> Status {
+    match word.trim().to_ascii_lowercase().as_str() {
+        "firing" | "alerting" | "alarm" | "triggered" | "trigger" | "open" | "opened" | "active" | "problem"
+        | "failed" | "failing" | "failure" | "down" | "critical" => Status::Firing,
+        "resolved" | "resolve" | "ok" | "closed" | "close" | "recovered" | "recovery" | "inactive" | "cleared"
+        | "success" | "succeeded" | "up" => Status::Resolved,
+        _ => Status::Event,
+    }
 }
 
 /// RFC 3339, or seconds since 1970.

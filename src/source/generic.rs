@@ -59,11 +59,11 @@ impl Source for Generic {
 
     fn parse(&self, request: Authentic<'_>) -> Result<Parsed, ParseError> {
         let found = self.fields.find(&[], |pointers| fields::pick(&request.body, pointers))?;
+        let delivery_id = found.id();
         Ok(match found.into_event("event", None, None) {
             Ok((summary, found)) => {
                 let content_type = request.header("content-type").unwrap_or("application/json").to_owned();
                 let original = Original { content_type, headers: Vec::new(), body: request.body.clone() };
-                let delivery_id = found.identity.clone();
                 Parsed { delivery_id, original: Some(original), ..Parsed::events(summary, vec![found]) }
             }
             Err(why) => Parsed::ignored("event", why),

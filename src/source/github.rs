@@ -1,5 +1,5 @@
 //! GitHub webhooks, of repositories, organisations and Apps, as a Git host's: how they are signed, and the package
-//! events among them, are in [`github_hook`].
+//! events among them, are in [`github_hook`]; its security alerts are in [`github_alert`].
 //!
 //! The id in `X-GitHub-Delivery` is one for all hooks that an event goes to, and a redelivery repeats it.
 //! Source: docs.github.com/webhooks/webhook-events-and-payloads (read 2026-08).
@@ -11,7 +11,7 @@ use super::auth::{self, AuthError, Authentic};
 use super::git::{self, Commit, subject};
 use super::github_hook::{self, Envelope, SIGNATURE};
 use super::json::text;
-use super::{Found, ParseError, Parsed, Request, Source, json};
+use super::{Found, ParseError, Parsed, Request, Source, github_alert, json};
 use crate::domain::event::{Detail, GitEvent};
 use crate::domain::secret::{Resolved, SecretRef};
 use crate::relay::format::OneOrMany;
@@ -42,7 +42,8 @@ crate::keys! {
         /// The webhook's secret; several are accepted at once.
         secret: OneOrMany<SecretRef>,
         /// The events that are relayed, by the name in `X-GitHub-Event`. Left out: those about code, packages,
-        /// releases, workflows, checks, deployments and dispatches.
+        /// releases, workflows, checks, deployments and dispatches. Of security only what is listed here is relayed:
+        /// `dependabot_alert`, `code_scanning_alert` and `secret_scanning_alert` become alerts.
         events: Option<OneOrMany<String>>,
         /// Whether the deletion of a branch or tag is relayed.
         deletes: bool = false,
@@ -60,13 +61,17 @@ impl Source for Github {
     }
 
     fn parse(&self, request: Authentic<'_>) -> Result<Parsed, ParseError> {
-        let delivery = Envelope::of(&request)?;
+        let mut delivery = Envelope::of(&request)?;
         let mut parsed = if delivery.event == "ping" {
             Parsed::ignored("ping", "a ping; the webhook works")
         } else if !git::relays(self.events.as_ref(), EVENTS, &[&delivery.event]) {
             Parsed::ignored(&delivery.event, git::NOT_RELAYED)
         } else if matches!(delivery.event.as_str(), "package" | "registry_package") {
             github_hook::package(&delivery)?
+        } else if github_alert::EVENTS.contains(&delivery.event.as_str()) {
+            let parsed = github_alert::parse(&delivery)?;
+            delivery.body = github_alert::without_secret(&delivery)?;
+            parsed
         } else {
             event(&delivery, self.deletes)?
         };

@@ -7,6 +7,7 @@ pub mod acr;
 pub mod alarm;
 pub mod alert;
 pub mod alertmanager;
+pub mod argocd;
 pub mod auth;
 pub mod aws;
 pub mod bitbucket;
@@ -23,11 +24,14 @@ pub mod ghcr;
 pub mod git;
 pub mod gitea;
 pub mod github;
+pub mod github_alert;
 pub mod github_hook;
 pub mod gitlab;
+pub mod grafana;
 pub mod harbor;
 pub mod json;
 pub mod jwt;
+pub mod kubernetes;
 pub mod notification;
 pub mod oci;
 pub mod quay;
@@ -119,6 +123,13 @@ pub static TYPES: &[SourceType] = &[
         "IAM; a secret in a header from API destinations",
     ),
     SourceType::new::<alertmanager::Alertmanager>("alertmanager", Function::AlertIntake, "a header's value"),
+    SourceType::new::<grafana::Grafana>(
+        "grafana",
+        Function::AlertIntake,
+        "a header's value, or HMAC-SHA256 over the body or time and body",
+    ),
+    SourceType::new::<kubernetes::Kubernetes>("kubernetes", Function::AlertIntake, "a header's value"),
+    SourceType::new::<argocd::ArgoCd>("argocd", Function::AlertIntake, "a header's value"),
     // Of these three the entry's `emits` decides the function.
     SourceType::new::<cloudevents::CloudEvents>("cloudevents", Function::RegistryPush, "a secret in a header"),
     SourceType::new::<standard_webhooks::StandardWebhooks>(

@@ -7,13 +7,15 @@ use crate::domain::alert::Severity;
 /// - critical: `critical`, `crit`, `page`, `emergency`, `fatal`, `disaster`, `P1`
 /// - error: `error`, `err`, `high`, `major`, `P2`
 /// - warning: `warning`, `warn`, `medium`, `moderate`, `average`, `minor`, `P3`
-/// - info: `info`, `information`, `informational`, `notice`, `low`, `none`, `debug`, `P4`, `P5`
+/// - info: `info`, `information`, `informational`, `notice`, `note`, `low`, `none`, `debug`, `P4`, `P5`
 pub fn of(word: &str) -> Option<Severity> {
     Some(match word.trim().to_ascii_lowercase().as_str() {
         "critical" | "crit" | "page" | "emergency" | "fatal" | "disaster" | "p1" => Severity::Critical,
         "error" | "err" | "high" | "major" | "p2" => Severity::Error,
         "warning" | "warn" | "medium" | "moderate" | "average" | "minor" | "p3" => Severity::Warning,
-        "info" | "information" | "informational" | "notice" | "low" | "none" | "debug" | "p4" | "p5" => Severity::Info,
+        "info" | "information" | "informational" | "notice" | "note" | "low" | "none" | "debug" | "p4" | "p5" => {
+            Severity::Info
+        }
         _ => return None,
     })
 }

@@ -384,6 +384,7 @@ fn another_types_payload_makes_no_event_or_one_of_its_own() {
 
 mod alertmanager;
 mod any_shape;
+mod argocd;
 mod bitbucket;
 mod cloudwatch;
 mod ecr;
@@ -391,7 +392,10 @@ mod flux;
 mod gcr;
 mod ghcr;
 mod gitea;
+mod github_alert;
 mod gitlab;
+mod grafana;
+mod kubernetes;
 
 mod github {
     use super::*;

@@ -19,13 +19,15 @@ fn problems_of(entry: &Value) -> String {
 #[test]
 fn what_is_emitted_decides_the_function() {
     for of in ["cloudevents", "standard-webhooks", "generic"] {
-        for (emits, function) in [("image_push", Function::RegistryPush), ("git", Function::GitWebhook)] {
+        for (emits, function) in
+            [("image_push", Function::RegistryPush), ("git", Function::GitWebhook), ("alert", Function::AlertIntake)]
+        {
             let folder = folder(of).with(&json!({ "type": of, "secret": "env:FIRST", "emits": emits }));
             assert_eq!(folder.entry().function(), function, "{of}");
         }
         let why = problems_of(&json!({ "type": of, "secret": "env:FIRST" }));
         assert!(why.contains("`emits` is missing"), "{why}");
-        let why = problems_of(&json!({ "type": of, "secret": "env:FIRST", "emits": "alert" }));
+        let why = problems_of(&json!({ "type": of, "secret": "env:FIRST", "emits": "alerts" }));
         assert!(why.contains("sources.any.emits"), "{why}");
     }
 }
@@ -216,4 +218,106 @@ fn without_an_id_each_request_of_a_generic_sender_is_an_event_of_its_own() {
     let identity = |sample: &str| folder("generic").outcome(sample).expect("parsed").events[0].identity.clone();
     assert_eq!(identity("push-several-tags-without-id.json"), None);
     assert_eq!(identity("push.json").as_deref(), Some("4711"));
+}
+
+/// The alert that a generic sender's body becomes.
+fn alert_of(fields: Value, body: &Value) -> (sluice::domain::alert::Alert, Option<String>) {
+    let entry = json!({ "type": "generic", "secret": "env:FIRST", "emits": "alert", "fields": fields });
+    let parsed = folder("generic").with(&entry).outcome_of_body("push.json", body.to_string()).expect("parsed");
+    let identity = parsed.events[0].identity.clone();
+    (groups(&parsed)[0].alerts[0].clone(), identity)
+}
+
+#[test]
+fn an_alert_of_any_shape_has_the_fields_that_routes_ask_for() {
+    let fields = json!({
+        "key": "/check/id", "status": "/state", "severity": "/prio", "title": "/check/name", "message": "/output",
+        "reason": "/check/type", "object_kind": "/kind", "namespace": "/ns", "name": "/host", "cluster": "/dc",
+        "url": "/link", "started": "/since", "time": "/now", "labels.team": "/team", "labels.tags": "/tags",
+    });
+    let (alert, _) = alert_of(
+        fields,
+        &json!({
+            "check": { "id": 7, "name": "Disk\nof db-1", "type": "disk" }, "state": "PROBLEM", "prio": "P1",
+            "output": "/var is full", "kind": "Host", "ns": "db", "host": "db-1", "dc": "fra", "link": "https://mon.example.com/7",
+            "since": 1_787_220_344, "now": "2026-08-20T10:06:00Z", "team": "storage", "tags": ["a", "b"],
+        }),
+    );
+    assert_eq!((alert.key.as_str(), alert.title.as_str(), alert.text.as_deref()), ("7", "Disk", Some("/var is full")));
+    assert_eq!((alert.status.word(), alert.severity.word()), ("firing", "critical"));
+    let object = alert.object.expect("an object");
+    assert_eq!(
+        (object.kind.as_deref(), object.namespace.as_deref(), object.name.as_str()),
+        (Some("Host"), Some("db"), "db-1")
+    );
+    assert_eq!((alert.reason.as_deref(), alert.cluster.as_deref()), (Some("disk"), Some("fra")));
+    assert_eq!((alert.labels["team"].as_str(), alert.labels["tags"].as_str()), ("storage", "a,b"));
+    assert_eq!(alert.started.map(|time| time.to_string()).as_deref(), Some("2026-08-20T10:05:44Z"));
+    assert_eq!(alert.links[0].url, "https://mon.example.com/7");
+}
+
+#[test]
+fn what_fires_and_what_ends_it_are_one_alert_and_two_events() {
+    let fields = json!({ "id": "/id", "key": "/id", "status": "/state", "title": "/text" });
+    let told =
+        |state: &str, text: &str| alert_of(fields.clone(), &json!({ "id": "A-7", "state": state, "text": text }));
+    let ((fires, one), (ends, other)) = (told("Open", "it burns"), told("Resolved", "it burnt"));
+    assert_eq!((fires.key.as_str(), fires.status.word()), ("A-7", "firing"));
+    assert_eq!((ends.key.as_str(), ends.status.word()), ("A-7", "resolved"));
+    assert!(one.is_some() && one != other);
+    assert_eq!(told("Open", "other words").1, one);
+    // Without a word for its state it happened, and that is all.
+    assert_eq!(told("somehow", "x").0.status.word(), "event");
+}
+
+#[test]
+fn alerts_of_any_shape_without_an_id_and_a_time_are_events_of_their_own() {
+    let fields = json!({ "message": "/text" });
+    let (alert, identity) = alert_of(fields, &json!({ "text": "Backup done\nin 5 s" }));
+    assert_eq!((alert.title.as_str(), alert.text.as_deref()), ("Backup done", Some("Backup done\nin 5 s")));
+    assert_eq!((alert.status.word(), alert.severity.word(), identity), ("event", "info", None));
+}
+
+#[test]
+fn a_cloudevent_or_standard_webhook_can_be_an_alert() {
+    let entry = json!({
+        "type": "cloudevents", "secret": "env:FIRST", "emits": "alert",
+        "fields": { "title": "/type", "name": "/subject", "message": "/data/text", "labels.source": "/source" },
+    });
+    let body = json!({
+        "specversion": "1.0", "id": "1", "source": "/mon", "type": "com.example.down", "subject": "db-1",
+        "data": { "text": "no answer" },
+    });
+    let parsed =
+        folder("cloudevents").with(&entry).outcome_of_body("structured.json", body.to_string()).expect("parsed");
+    let alert = &groups(&parsed)[0].alerts[0];
+    assert_eq!((alert.title.as_str(), alert.labels["source"].as_str()), ("com.example.down", "/mon"));
+    assert!(parsed.events[0].identity.as_deref().is_some_and(|identity| identity.contains("/mon 1")));
+
+    let entry = json!({ "type": "standard-webhooks", "secret": "env:FIRST", "emits": "alert" });
+    let body = r#"{"type":"incident.opened","timestamp":"2026-08-20T10:05:44Z","data":{"key":"i-1","title":"Down","status":"firing"}}"#;
+    let parsed = folder("standard-webhooks").with(&entry).outcome_of_body("image-pushed.json", body).expect("parsed");
+    let alert = &groups(&parsed)[0].alerts[0];
+    assert_eq!((alert.key.as_str(), alert.status.word()), ("i-1", "firing"));
+}
+
+#[test]
+fn an_alert_needs_a_title_and_with_a_status_a_key() {
+    let of = |fields: Value| {
+        problems_of(&json!({ "type": "generic", "secret": "env:FIRST", "emits": "alert", "fields": fields }))
+    };
+    for (fields, expected) in [
+        (json!({ "severity": "/a" }), "an alert needs its `title`"),
+        (json!({ "title": "/a", "status": "/b" }), "needs a `key`"),
+        (json!({ "title": "/a", "digest": "/b" }), "sources.any.fields.digest: no field of what `emits: alert` makes"),
+        (json!({ "title": "/a", "label.team": "/b" }), "unknown field `label.team`"),
+    ] {
+        let why = of(fields);
+        assert!(why.contains(expected), "{why}");
+    }
+    let push = json!({ "type": "generic", "secret": "env:FIRST", "emits": "git", "fields": { "labels.a": "/a" } });
+    assert!(problems_of(&push).contains("no field of what `emits: git` makes"));
+    let entry = json!({ "type": "generic", "secret": "env:FIRST", "emits": "alert" });
+    let parsed = folder("generic").with(&entry).outcome_of_body("push.json", r#"{"severity":"info"}"#).expect("parsed");
+    assert!(parsed.events.is_empty() && parsed.ignored.is_some_and(|why| why.contains("`title`")));
 }
