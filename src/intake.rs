@@ -171,7 +171,8 @@ impl Intake {
         answer
     }
 
-    /// Takes an event without HTTP. It belongs to one source: the first by name that claims it. With `Ok`, all that
+    /// Takes an event without HTTP. It belongs to one source: the first by name that claims it, of those whose type is
+    /// for such events; else of those that take any. With `Ok`, all that
     /// is to be relayed of it is in the queue, or there is nothing to do; an event that no source claims is of no
     /// use to anybody, and trying it again would not change that.
     ///
@@ -179,10 +180,11 @@ impl Intake {
     /// Where HTTP would not say 2xx, so that whoever invoked the function tries again or keeps the event.
     pub async fn take(&self, invoked: Invoked) -> Result<Answer, NotTaken> {
         let Invoked { request_id, invocation, body } = invoked;
-        let found = self.relay.sources.iter().filter(|(_, entry)| self.is_ours(entry)).find(|(_, entry)| {
-            let claim = entry.claim();
-            claim.is_some_and(|claim| claim.covers(&invocation))
-        });
+        let own = self.relay.sources.iter().filter(|(_, entry)| self.is_ours(entry));
+        let claims = own.filter_map(|(name, entry)| Some((name, entry, entry.claim()?)));
+        let covering = claims.filter(|(_, _, claim)| claim.covers(&invocation));
+        // Of equals the first is the least.
+        let found = covering.min_by_key(|(_, _, claim)| claim.sources.is_none()).map(|(name, entry, _)| (name, entry));
         let Some((name, entry)) = found else {
             let Invocation { source, detail_type, account, region, topic } = invocation;
             tracing::warn!(

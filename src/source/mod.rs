@@ -7,6 +7,7 @@ pub mod acr;
 pub mod alarm;
 pub mod alert;
 pub mod alertmanager;
+pub mod amazon;
 pub mod auth;
 pub mod aws;
 pub mod bitbucket;
@@ -119,6 +120,7 @@ pub static TYPES: &[SourceType] = &[
         "IAM; a secret in a header from API destinations",
     ),
     SourceType::new::<alertmanager::Alertmanager>("alertmanager", Function::AlertIntake, "a header's value"),
+    SourceType::new::<amazon::Amazon>("aws", Function::AlertIntake, "IAM; a secret in a header from API destinations"),
     // Of these three the entry's `emits` decides the function.
     SourceType::new::<cloudevents::CloudEvents>("cloudevents", Function::RegistryPush, "a secret in a header"),
     SourceType::new::<standard_webhooks::StandardWebhooks>(
@@ -193,6 +195,15 @@ impl Claim<'_> {
                 (Some(one), Some(other)) => one.iter().any(|value| other.contains(value)),
                 _ => true,
             }
+        }
+        // Who names the sources goes before who takes any. Messages of SNS say no more than their topic: without topics,
+        // who names SNS would take those, too, that it has no use for.
+        let goes_before = |one: &Claim<'_>, other: &Claim<'_>| {
+            let named = one.sources.filter(|_| other.sources.is_none());
+            named.is_some_and(|sources| one.topics.is_some() || !sources.contains(&SNS))
+        };
+        if goes_before(self, other) || goes_before(other, self) {
+            return false;
         }
         let takes = |claim: &Claim<'_>, source: &str| claim.sources.is_none_or(|sources| sources.contains(&source));
         let both = |source: &str| takes(self, source) && takes(other, source);

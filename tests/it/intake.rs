@@ -564,6 +564,25 @@ routes: [{ to: [log] }]
     }
 
     #[tokio::test]
+    async fn an_event_goes_to_who_names_its_origin_before_who_takes_any() {
+        let mut world = claiming();
+        world.intake.relay = relay(
+            r#"
+sources: { all: { type: aws }, metrics: { type: cloudwatch } }
+targets: { log: { type: http, url: "https://log.example.com/" } }
+routes: [{ to: [log] }]
+"#,
+        );
+        world.intake.function = Some(Function::AlertIntake);
+        for (origin, source) in [("aws.cloudwatch", "metrics"), ("aws.ec2", "all")] {
+            let invocation = Invocation { source: origin.into(), ..Invocation::default() };
+            let body = format!(r#"{{"detail-type":"Example","source":"{origin}","detail":{{"a":"b"}}}}"#).into();
+            let invoked = Invoked { request_id: "request-1".into(), invocation, body };
+            assert_eq!(world.intake.take(invoked).await.expect("taken").body["source"], json!(source), "{origin}");
+        }
+    }
+
+    #[tokio::test]
     async fn no_secret_is_looked_up_and_no_address_asked_for_where_iam_has_authenticated() {
         let world = claiming();
         world.secrets.fail(Some(FetchError::Unavailable("down".into())));
