@@ -42,9 +42,13 @@ impl Source for Amazon {
         &self,
         request: &'r Request,
         secrets: &Resolved,
-        _now: Timestamp,
+        now: Timestamp,
     ) -> Result<Authentic<'r>, AuthError> {
-        self.keys.aws.authenticate(request, secrets)
+        self.keys.authenticate(request, secrets, now)
+    }
+
+    fn named_by(&self, request: &Request) -> Option<SecretRef> {
+        self.keys.named_by(request)
     }
 
     fn parse(&self, request: Authentic<'_>) -> Result<Parsed, ParseError> {
@@ -112,6 +116,9 @@ impl Amazon {
     }
 
     fn notice(&self, envelope: &Envelope) -> Result<Parsed, ParseError> {
+        if let Some(parsed) = self.keys.confirmation(envelope) {
+            return Ok(parsed);
+        }
         if let Some(alarm) = Alarm::of_notice(envelope)? {
             return Ok(alarm.into_parsed(&self.keys.aws));
         }

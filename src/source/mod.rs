@@ -46,7 +46,7 @@ use jiff::Timestamp;
 
 use crate::domain::event::{Detail, Original};
 use crate::domain::name::Name;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::{Resolved, Secret, SecretRef};
 use crate::relay::format::{At, Fields, KeyDescription, Keys, Problems};
 use auth::{AuthError, Authentic};
 use aws::{AccountId, TopicArn};
@@ -117,10 +117,14 @@ pub static TYPES: &[SourceType] = &[
     SourceType::new::<cloudwatch::CloudWatch>(
         "cloudwatch",
         Function::AlertIntake,
-        "IAM; a secret in a header from API destinations",
+        "IAM; SNS's signature; a secret in a header from API destinations",
+    ),
+    SourceType::new::<amazon::Amazon>(
+        "aws",
+        Function::AlertIntake,
+        "IAM; SNS's signature; a secret in a header from API destinations",
     ),
     SourceType::new::<alertmanager::Alertmanager>("alertmanager", Function::AlertIntake, "a header's value"),
-    SourceType::new::<amazon::Amazon>("aws", Function::AlertIntake, "IAM; a secret in a header from API destinations"),
     // Of these three the entry's `emits` decides the function.
     SourceType::new::<cloudevents::CloudEvents>("cloudevents", Function::RegistryPush, "a secret in a header"),
     SourceType::new::<standard_webhooks::StandardWebhooks>(
@@ -270,6 +274,17 @@ pub struct Parsed {
     pub original: Option<Original>,
     /// What a handshake is answered with, instead of our own words.
     pub reply: Option<serde_json::Value>,
+    /// The subscription that is to be confirmed before there is an answer.
+    pub confirm: Option<Confirmation>,
+}
+
+/// A subscription of ours to an SNS topic, which SNS asks us to confirm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confirmation {
+    /// The topic, which the relay file names.
+    pub topic: TopicArn,
+    /// What SNS wants back. Whoever has it can confirm, too.
+    pub token: Secret,
 }
 
 impl Parsed {
@@ -282,12 +297,13 @@ impl Parsed {
             ignored: Some(why.into()),
             original: None,
             reply: None,
+            confirm: None,
         }
     }
 
     /// An authentic request with these events in it.
     pub fn events(summary: impl Into<String>, events: Vec<Found>) -> Self {
-        Self { delivery_id: None, summary: summary.into(), events, ignored: None, original: None, reply: None }
+        Self { events, ignored: None, ..Self::ignored(summary, "") }
     }
 }
 
@@ -323,6 +339,12 @@ pub trait Source: Debug + Send + Sync {
         secrets: &Resolved,
         now: Timestamp,
     ) -> Result<Authentic<'r>, AuthError>;
+
+    /// What this request is to be checked by, where that is none of the secrets among the source's keys, but a certificate
+    /// that the request names: at a place where only its sender can have put it.
+    fn named_by(&self, _request: &Request) -> Option<SecretRef> {
+        None
+    }
 
     /// Finds the events in a request.
     fn parse(&self, request: Authentic<'_>) -> Result<Parsed, ParseError>;

@@ -58,6 +58,7 @@ fn world_with(queue: FakeQueue) -> World {
         agents: Default::default(),
         clock: clock.clone(),
         meter: meter.clone(),
+        subscriptions: None,
         function: None,
     };
     World { intake, secrets, queue, clock, meter }
