@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 use crate::domain::delivery::{Delivery, TooLarge};
 use crate::domain::event::Original;
 use crate::domain::name::Name;
-use crate::domain::secret::Resolved;
-use crate::port::{Clock, Message, Meter, Of, Outbox, Unavailable, Unit};
+use crate::domain::secret::{Resolved, SecretRef};
+use crate::port::{Clock, FetchError, Message, Meter, Of, Outbox, Subscriptions, Unavailable, Unit};
 use crate::relay::{Relay, SourceEntry};
 use crate::secrets::SecretStore;
 use crate::source::auth::{AuthError, Authentic};
-use crate::source::{Function, Invocation, ParseError, Parsed, Request, Via};
+use crate::source::{Confirmation, Function, Invocation, ParseError, Parsed, Request, Via};
 
 /// The largest body that is taken, in bytes: what a Flux Receiver takes.
 pub const MAX_BODY: usize = 3 * 1024 * 1024;
@@ -145,6 +145,8 @@ pub struct Intake {
     pub clock: Arc<dyn Clock>,
     /// Where counts go.
     pub meter: Arc<dyn Meter>,
+    /// Confirms subscriptions. A function without sources that need it has none.
+    pub subscriptions: Option<Arc<dyn Subscriptions>>,
     /// The function whose sources this is; `None` for all.
     pub function: Option<Function>,
 }
@@ -171,7 +173,8 @@ impl Intake {
         answer
     }
 
-    /// Takes an event without HTTP. It belongs to one source: the first by name that claims it. With `Ok`, all that
+    /// Takes an event without HTTP. It belongs to one source: the first by name that claims it, of those whose type is
+    /// for such events; else of those that take any. With `Ok`, all that
     /// is to be relayed of it is in the queue, or there is nothing to do; an event that no source claims is of no
     /// use to anybody, and trying it again would not change that.
     ///
@@ -179,10 +182,11 @@ impl Intake {
     /// Where HTTP would not say 2xx, so that whoever invoked the function tries again or keeps the event.
     pub async fn take(&self, invoked: Invoked) -> Result<Answer, NotTaken> {
         let Invoked { request_id, invocation, body } = invoked;
-        let found = self.relay.sources.iter().filter(|(_, entry)| self.is_ours(entry)).find(|(_, entry)| {
-            let claim = entry.claim();
-            claim.is_some_and(|claim| claim.covers(&invocation))
-        });
+        let own = self.relay.sources.iter().filter(|(_, entry)| self.is_ours(entry));
+        let claims = own.filter_map(|(name, entry)| Some((name, entry, entry.claim()?)));
+        let covering = claims.filter(|(_, _, claim)| claim.covers(&invocation));
+        // Of equals the first is the least.
+        let found = covering.min_by_key(|(_, _, claim)| claim.sources.is_none()).map(|(name, entry, _)| (name, entry));
         let Some((name, entry)) = found else {
             let Invocation { source, detail_type, account, region, topic } = invocation;
             tracing::warn!(
@@ -276,6 +280,11 @@ impl Intake {
             Err(ParseError::Malformed(why)) => return Answer::problem(400, "Bad Request", why),
             Err(ParseError::UnsupportedMediaType(why)) => return Answer::problem(415, "Unsupported Media Type", why),
         };
+        if let Some(confirmation) = &parsed.confirm
+            && let Err(answer) = self.confirm(confirmation, name, request_id).await
+        {
+            return answer;
+        }
         // What a type has nothing to say about is passed on as it came.
         parsed.original.get_or_insert_with(|| Original {
             content_type: request.media_type().unwrap_or_else(|| "application/octet-stream".to_owned()),
@@ -305,18 +314,24 @@ impl Intake {
             Err(AuthError::Mismatch(_)) => {}
         }
         let grace = Some(entry.keys.grace.0);
+        let named = entry.source.named_by(request);
+        let references = named.as_ref().map_or_else(|| entry.secrets(), std::slice::from_ref);
+        // What a request names may be nothing that there is: that is its own fault.
+        let is_ours =
+            |(_, error): &(SecretRef, FetchError)| named.is_none() || matches!(error, FetchError::Unavailable(_));
         for refreshed in [false, true] {
-            let found = self.secrets.find(entry.secrets(), grace).await;
+            let found = self.secrets.find(references, grace).await;
             match check(&found.resolved) {
                 Ok(authentic) => return Ok(authentic),
                 // The secret that would fit may be the one that cannot be had: ours to mend, not the sender's.
-                Err(AuthError::Mismatch(_)) if !found.missing.is_empty() => {
+                Err(AuthError::Mismatch(_)) if found.missing.iter().any(is_ours) => {
                     return Err(Answer::unavailable(
-                        "this source's secret cannot be had at the moment; please send again",
+                        "what this is checked by cannot be had at the moment; please send again",
                     ));
                 }
                 Err(error @ AuthError::Mismatch(_)) => {
-                    if refreshed || !self.secrets.refresh(entry.secrets()).await {
+                    // A certificate that is renewed has another name.
+                    if refreshed || named.is_some() || !self.secrets.refresh(references).await {
                         return Err(refused(error));
                     }
                 }
@@ -324,6 +339,18 @@ impl Intake {
             }
         }
         Err(Answer::problem(401, "Unauthorized", "authentication failed"))
+    }
+
+    async fn confirm(&self, confirmation: &Confirmation, name: &Name, request_id: &str) -> Result<(), Answer> {
+        let topic = confirmation.topic.as_str();
+        let confirmed = match &self.subscriptions {
+            Some(subscriptions) => subscriptions.confirm(confirmation).await,
+            None => Err(Unavailable { what: "SNS", message: "this function confirms no subscriptions".into() }),
+        };
+        confirmed.map_err(|error| {
+            tracing::error!(request = %request_id, source = %name, topic, %error, "a subscription is not confirmed");
+            Answer::unavailable("the subscription could not be confirmed; please send again")
+        })
     }
 
     fn queue_of(&self, agent: Option<&Name>) -> &Arc<dyn Outbox> {

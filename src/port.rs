@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::domain::egress;
 use crate::domain::secret::{Secret, SecretRef};
+use crate::source::Confirmation;
 use crate::target::{Outbound, Response};
 
 /// Something that we depend on did not do what it should; `message` never holds a secret.
@@ -154,6 +155,13 @@ pub trait SecretBackend: Send + Sync {
 
     /// The value before `current`, if there is one.
     async fn previous(&self, reference: &SecretRef, current: &Fetched) -> Result<Option<Fetched>, FetchError>;
+}
+
+/// Confirms subscriptions to SNS topics.
+#[async_trait]
+pub trait Subscriptions: Send + Sync {
+    /// Tells SNS that we want what it asks about. No error holds the token.
+    async fn confirm(&self, confirmation: &Confirmation) -> Result<(), Unavailable>;
 }
 
 /// How a target is connected to.

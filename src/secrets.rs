@@ -66,11 +66,36 @@ struct Cached {
     at: Timestamp,
 }
 
+/// What a flood is held back by: it holds [`REFRESHES`] tokens, and gains one each [`REFILL`].
+struct Bucket {
+    tokens: f64,
+    refilled: Timestamp,
+}
+
+impl Bucket {
+    fn full(now: Timestamp) -> Self {
+        Self { tokens: REFRESHES, refilled: now }
+    }
+
+    /// Takes a token out, if there is one.
+    fn take(&mut self, now: Timestamp) -> bool {
+        let passed = Duration::try_from(now.duration_since(self.refilled)).unwrap_or_default();
+        let gained = passed.as_secs_f64() / REFILL.as_secs_f64();
+        self.tokens = (self.tokens + gained).min(REFRESHES);
+        self.refilled = now;
+        let granted = self.tokens >= 1.0;
+        if granted {
+            self.tokens -= 1.0;
+        }
+        granted
+    }
+}
+
 struct Entry {
     cached: Option<Cached>,
     failed: Option<(Timestamp, FetchError)>,
-    tokens: f64,
-    refilled: Timestamp,
+    /// For forced refreshes.
+    bucket: Bucket,
     /// Held by whoever fetches: others wait for the result instead of fetching, too.
     flight: Arc<tokio::sync::Mutex<()>>,
 }
@@ -81,6 +106,8 @@ pub struct SecretStore {
     clock: Arc<dyn Clock>,
     cache: Duration,
     entries: Mutex<BTreeMap<SecretRef, Entry>>,
+    /// For what requests name and nobody has seen before: there is no end of that, so that all of it has one bucket.
+    strange: Mutex<Bucket>,
 }
 
 fn after(at: Timestamp, wait: Duration) -> Timestamp {
@@ -90,7 +117,8 @@ fn after(at: Timestamp, wait: Duration) -> Timestamp {
 impl SecretStore {
     /// A store that uses a value for `cache` ([`CACHE`] by default) before it is fetched again.
     pub fn new(backend: Arc<dyn SecretBackend>, clock: Arc<dyn Clock>, cache: Duration) -> Self {
-        Self { backend, clock, cache, entries: Mutex::default() }
+        let strange = Mutex::new(Bucket::full(clock.now()));
+        Self { backend, clock, cache, entries: Mutex::default(), strange }
     }
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<SecretRef, Entry>> {
@@ -104,8 +132,7 @@ impl SecretStore {
         change(entries.entry(reference.clone()).or_insert_with(|| Entry {
             cached: None,
             failed: None,
-            tokens: REFRESHES,
-            refilled: now,
+            bucket: Bucket::full(now),
             flight: Arc::default(),
         }))
     }
@@ -125,30 +152,38 @@ impl SecretStore {
                 Ok(values) => found.resolved.insert(reference.clone(), values),
                 Err(error) => found.missing.push((reference.clone(), error)),
             }
+            self.forget_strange(reference);
         }
         found
+    }
+
+    /// Whether `reference` may be fetched: what requests name only as far as the bucket allows, unless it is known.
+    fn admits(&self, reference: &SecretRef) -> bool {
+        if !reference.is_named_by_requests() || self.with_entry(reference, |entry| entry.cached.is_some()) {
+            return true;
+        }
+        let now = self.clock.now();
+        let admitted = self.strange.lock().unwrap_or_else(PoisonError::into_inner).take(now);
+        if !admitted {
+            let why = FetchError::Unavailable("too many that nobody knows were asked for lately".into());
+            self.with_entry(reference, |entry| entry.failed = Some((now, why)));
+        }
+        admitted
+    }
+
+    /// Forgets what requests name and is not to be had: there is no end of that.
+    fn forget_strange(&self, reference: &SecretRef) {
+        let mut entries = self.entries();
+        if reference.is_named_by_requests() && entries.get(reference).is_some_and(|entry| entry.cached.is_none()) {
+            entries.remove(reference);
+        }
     }
 
     /// Fetches `references` again, as far as their buckets allow it. Returns whether a value changed.
     pub async fn refresh(&self, references: &[SecretRef]) -> bool {
         let now = self.clock.now();
-        let granted: Vec<_> = references
-            .iter()
-            .filter(|reference| {
-                self.with_entry(reference, |entry| {
-                    let passed = Duration::try_from(now.duration_since(entry.refilled)).unwrap_or_default();
-                    let gained = passed.as_secs_f64() / REFILL.as_secs_f64();
-                    entry.tokens = (entry.tokens + gained).min(REFRESHES);
-                    entry.refilled = now;
-                    let granted = entry.tokens >= 1.0;
-                    if granted {
-                        entry.tokens -= 1.0;
-                    }
-                    granted
-                })
-            })
-            .cloned()
-            .collect();
+        let granted = |reference: &&SecretRef| self.with_entry(reference, |entry| entry.bucket.take(now));
+        let granted: Vec<_> = references.iter().filter(granted).cloned().collect();
         if granted.is_empty() {
             return false;
         }
@@ -191,7 +226,7 @@ impl SecretStore {
             flights.push(flight.lock_owned().await);
         }
         // Whoever held the flight may have fetched what we want.
-        let asked: Vec<SecretRef> = needed(&asked).into_iter().collect();
+        let asked: Vec<SecretRef> = needed(&asked).into_iter().filter(|one| self.admits(one)).collect();
         if asked.is_empty() {
             return;
         }
@@ -264,12 +299,6 @@ fn at_key(reference: &SecretRef, value: &Secret) -> Result<Secret, FetchError> {
         Some(Value::String(text)) => Ok(Secret::new(text.clone())),
         Some(_) => Err(unusable("is not a text")),
         None => Err(unusable("is not a key of the stored JSON")),
-    }
-}
-
-impl PartialEq for Secret {
-    fn eq(&self, other: &Self) -> bool {
-        self.expose() == other.expose()
     }
 }
 
@@ -424,6 +453,27 @@ mod tests {
             world.store.refresh(&world.secret).await;
         }
         assert_eq!(world.fetches(), 1 + 5 + 1);
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_certificates_that_nobody_knows_costs_five_fetches_and_no_memory() {
+        let world = world("ssm:/a");
+        let known = [SecretRef::Certificate("https://sns.example/known.pem".into())];
+        let strange = |i: usize| [SecretRef::Certificate(format!("https://sns.example/{i}.pem"))];
+        world.store_value("certificate");
+        assert!(world.store.find(&known, None).await.missing.is_empty());
+        world.fail(Some(FetchError::NotFound));
+        for i in 0..1000 {
+            assert_eq!(world.store.find(&strange(i), None).await.missing.len(), 1);
+        }
+        assert_eq!(world.fetches(), 5);
+        assert_eq!(world.store.entries().len(), 1, "what is known, and nothing else");
+        // What is known is not kept from being fetched again.
+        world.fail(None);
+        world.clock.pass(CACHE);
+        world.store_value("another");
+        let found = world.store.find(&known, None).await;
+        assert_eq!(found.resolved.current(&known[0]).map(Secret::expose), Some(b"another".as_slice()));
     }
 
     #[tokio::test]

@@ -23,8 +23,8 @@ use crate::port::SecretBackend;
 use crate::relay::Relay;
 use crate::rim::clock::SystemClock;
 use crate::rim::config::{self, ConfigError};
-use crate::rim::key_sets::KeySets;
 use crate::rim::local::secrets::AllSecrets;
+use crate::rim::published::Published;
 use crate::rim::{aws, logging};
 use crate::secrets::{CACHE, SecretStore};
 
@@ -128,7 +128,7 @@ pub fn main() -> ExitCode {
 impl Common {
     /// All forms of secret; AWS by the default chain of credentials, asked for only when needed.
     fn backend(&self) -> Arc<dyn SecretBackend> {
-        Arc::new(AllSecrets::new(Arc::new(aws::LazySecrets::default())).with_key_sets(KeySets::new()))
+        Arc::new(AllSecrets::new(Arc::new(aws::LazySecrets::default())).with_published(Published::new()))
     }
 
     /// The form of `SLUICE_CONFIG` that `--config` means.

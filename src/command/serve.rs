@@ -21,6 +21,7 @@ use crate::domain::secret::Secret;
 use crate::intake::{Incoming, Intake};
 use crate::port::Queue;
 use crate::relay::Relay;
+use crate::rim::aws;
 use crate::rim::chance;
 use crate::rim::clock::SystemClock;
 use crate::rim::config;
@@ -31,6 +32,7 @@ use crate::rim::local::server;
 use crate::rim::local::store::Store;
 use crate::rim::metrics::NoMetrics;
 use crate::rim::sender::HttpSender;
+use crate::rim::subscriptions::SnsSubscriptions;
 use crate::secrets::{CACHE, SecretStore};
 
 /// Where to listen and where to keep things.
@@ -76,6 +78,7 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
         agents: BTreeMap::new(),
         clock: clock.clone(),
         meter: Arc::new(NoMetrics),
+        subscriptions: Some(Arc::new(SnsSubscriptions::new(aws::from_environment().endpoint("SNS")))),
         function: None,
     });
     let deliverer = Arc::new(Deliverer {

@@ -49,6 +49,14 @@ impl Secret {
     }
 }
 
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        bool::from(self.expose().ct_eq(other.expose()))
+    }
+}
+
+impl Eq for Secret {}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[secret]")
@@ -79,6 +87,9 @@ pub enum SecretRef {
     /// The public keys at a URL (JWKS), by which signed tokens are checked. No secret at all, but fetched, cached and
     /// guarded against floods as secrets are; so it cannot be written where a secret is asked for.
     KeySet(String),
+    /// The certificate at a URL, by which a sender's signatures are checked. As public as a key set, but it is the message
+    /// that says where it is: whoever makes one of these has checked the place.
+    Certificate(String),
     /// A token that AWS signs for the role that we run as (STS `GetWebIdentityToken`). Kept nowhere, so it cannot be
     /// written where a secret is asked for: only a target's type names it.
     WebIdentity {
@@ -134,9 +145,14 @@ impl SecretRef {
         }
     }
 
-    /// Whether the value is one: key sets are public.
+    /// Whether the value is one: key sets and certificates are public.
     pub fn is_secret(&self) -> bool {
-        !matches!(self, Self::KeySet(_))
+        !matches!(self, Self::KeySet(_) | Self::Certificate(_))
+    }
+
+    /// Whether requests name it, and not the relay file: there is no end of those.
+    pub fn is_named_by_requests(&self) -> bool {
+        matches!(self, Self::Certificate(_))
     }
 
     /// Whether the value can only be found on this machine.
@@ -155,6 +171,7 @@ impl fmt::Display for SecretRef {
             Self::Env(name) => write!(f, "env:{name}"),
             Self::File(path) => write!(f, "file:{path}"),
             Self::KeySet(url) => write!(f, "the key set at {url}"),
+            Self::Certificate(url) => write!(f, "the certificate at {url}"),
             Self::WebIdentity { audience } => write!(f, "STS web identity token for {audience}"),
         }
     }

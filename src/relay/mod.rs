@@ -373,17 +373,23 @@ fn unfit_fallback(targets: &BTreeMap<Name, TargetEntry>, name: &Name, fallback: 
     needs.then(|| format!("`{fallback}` passes on what senders sent, and notices have no sender"))
 }
 
-/// Sources that could take the same event without HTTP: it goes to the first by name.
+/// Sources that could take the same event without HTTP: it goes to the first by name of those that name its origin, else
+/// of those that take any.
 fn contested(sources: &BTreeMap<Name, SourceEntry>) -> Vec<(&Name, String)> {
-    let claims: Vec<_> =
+    let mut claims: Vec<_> =
         sources.iter().filter_map(|(name, entry)| Some((name, entry.function(), entry.claim()?))).collect();
+    claims.sort_by_key(|(_, _, claim)| claim.sources.is_none());
     let mut found = Vec::new();
     for (i, (second, function, claim)) in claims.iter().enumerate() {
         let first = claims[..i].iter().find(|(_, other, first)| other == function && first.overlaps(claim));
-        if let Some((first, ..)) = first {
+        if let Some((first, _, of)) = first {
+            let why = match of.sources.is_some() == claim.sources.is_some() {
+                true => "as it is the first by name",
+                false => "as its type is for some of them",
+            };
             let message = format!(
-                "events without HTTP could be for this source as well as for `{first}`, which gets them, as it is \
-                 the first by name; `accounts`, `regions` or `topics` keep them apart"
+                "events without HTTP could be for this source as well as for `{first}`, which gets them, {why}; \
+                 `accounts`, `regions` or `topics` keep them apart"
             );
             found.push((*second, message));
         }

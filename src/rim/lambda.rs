@@ -21,17 +21,18 @@ use crate::deliver::Deliverer;
 use crate::domain::name::Name;
 use crate::domain::secret::SecretRef;
 use crate::intake::{Answer, Incoming, Intake, Invoked, MAX_BODY};
-use crate::port::{Clock as _, Outbox, SecretBackend};
+use crate::port::{Clock as _, Outbox, SecretBackend, Subscriptions};
 use crate::probe::Probe;
 use crate::relay::Relay;
 use crate::rim::aws;
 use crate::rim::chance;
 use crate::rim::clock::SystemClock;
 use crate::rim::config;
-use crate::rim::key_sets::KeySets;
 use crate::rim::local::secrets::AllSecrets;
 use crate::rim::metrics::EmbeddedMetrics;
+use crate::rim::published::Published;
 use crate::rim::sender::HttpSender;
+use crate::rim::subscriptions::SnsSubscriptions;
 use crate::secrets::{CACHE, SecretStore};
 use crate::source::{Function, Invocation, SNS};
 
@@ -105,21 +106,27 @@ fn run(function: impl Future<Output = Result<(), Failure>>) -> std::process::Exi
 
 /// The function `git-webhook`.
 pub fn git_webhook() -> std::process::ExitCode {
-    run(intake(Function::GitWebhook, |sdk| AllSecrets::new(Arc::new(sdk.secrets()))))
+    run(intake(Function::GitWebhook, |sdk| AllSecrets::new(Arc::new(sdk.secrets())), |_| None))
 }
 
 /// The function `registry-push`.
 pub fn registry_push() -> std::process::ExitCode {
-    run(intake(Function::RegistryPush, |sdk| AllSecrets::new(Arc::new(sdk.secrets())).with_key_sets(KeySets::new())))
+    let secrets = |sdk: &aws::Sdk| AllSecrets::new(Arc::new(sdk.secrets())).with_published(Published::new());
+    run(intake(Function::RegistryPush, secrets, |_| None))
 }
 
 /// The function `alert-intake`.
 pub fn alert_intake() -> std::process::ExitCode {
-    run(intake(Function::AlertIntake, |sdk| AllSecrets::new(Arc::new(sdk.secrets()))))
+    let secrets = |sdk: &aws::Sdk| AllSecrets::new(Arc::new(sdk.secrets())).with_published(Published::new());
+    run(intake(Function::AlertIntake, secrets, |sdk| Some(Arc::new(SnsSubscriptions::new(sdk.endpoint("SNS"))))))
 }
 
-/// An intake function.
-async fn intake(function: Function, secrets: fn(&aws::Sdk) -> AllSecrets) -> Result<(), Failure> {
+/// An intake function. What of the world only some of them need is handed in, so that the others do not carry it.
+async fn intake(
+    function: Function,
+    secrets: fn(&aws::Sdk) -> AllSecrets,
+    subscriptions: fn(&aws::Sdk) -> Option<Arc<dyn Subscriptions>>,
+) -> Result<(), Failure> {
     let house = House::build(secrets).await?;
     let queue = house.sdk.queue(variable("SLUICE_QUEUE_URL")?, queue_limit()?);
     let own = house.relay.sources.values().filter(|entry| entry.function() == function);
@@ -131,6 +138,7 @@ async fn intake(function: Function, secrets: fn(&aws::Sdk) -> AllSecrets) -> Res
         agents: agents(&house)?,
         clock: Arc::new(SystemClock),
         meter: house.meter.clone(),
+        subscriptions: subscriptions(&house.sdk),
         function: Some(function),
     };
     let (house, intake) = (&house, &intake);

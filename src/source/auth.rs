@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Request, Via, jwt};
+use super::aws::TopicArn;
+use super::{Request, Via, jwt, sns};
 use crate::domain::secret::{Resolved, Secret, SecretRef};
 use crate::domain::signature::{self, Algorithm, Encoding};
 use crate::relay::format::{HeaderName, OneOrMany};
@@ -228,6 +229,17 @@ pub fn token<'r>(
         return Err(AuthError::Missing("the header Authorization with a Bearer token is missing".into()));
     };
     jwt::check(token, expected, secrets.accepted(key_sets), now)?;
+    Ok(Authentic(request))
+}
+
+/// A message of SNS over HTTPS, of one of these topics, that SNS has signed ([`sns::check`]).
+pub fn sns<'r>(
+    request: &'r Request,
+    topics: &[TopicArn],
+    secrets: &Resolved,
+    now: Timestamp,
+) -> Result<Authentic<'r>, AuthError> {
+    sns::check(request, topics, secrets, now)?;
     Ok(Authentic(request))
 }
 

@@ -7,8 +7,9 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json as json_value};
 
 use super::auth::{self, AuthError, Authentic, HeaderKeys};
-use super::{Claim, Invocation, ParseError, Request, Via, json};
-use crate::domain::secret::{Resolved, SecretRef};
+use super::sns::Kind;
+use super::{Claim, Confirmation, Invocation, ParseError, Parsed, Request, Via, json, sns};
+use crate::domain::secret::{Resolved, Secret, SecretRef};
 use crate::relay::format::{At, HeaderName, OneOrMany, Problems, Read, kind_of, parsed};
 
 /// The number of an AWS account: twelve digits.
@@ -65,8 +66,12 @@ impl TopicArn {
     /// The host of SNS in the topic's region.
     pub fn host(&self) -> String {
         let (partition, region) = Arn::parse(&self.0).map_or(("", ""), |arn| (arn.partition, arn.region));
-        let suffix = if partition == "aws-cn" { ".cn" } else { "" };
-        format!("sns.{region}.amazonaws.com{suffix}")
+        let domain = match partition {
+            "aws-cn" => "amazonaws.com.cn",
+            "aws-eusc" => "amazonaws.eu",
+            _ => "amazonaws.com",
+        };
+        format!("sns.{region}.{domain}")
     }
 }
 
@@ -190,12 +195,58 @@ crate::keys! {
     /// What sources have that take events of EventBridge, and messages of SNS.
     pub struct AlertKeys {
         ..aws: AwsKeys,
-        /// The SNS topics whose messages are taken. Left out: any, of those that the function is invoked with.
+        /// The SNS topics whose messages are taken, and whose subscriptions are confirmed. Left out: any that the function
+        /// is invoked with, and none over HTTPS.
         topics: Option<OneOrMany<TopicArn>>,
     }
 }
 
 impl AlertKeys {
+    fn topics(&self) -> &[TopicArn] {
+        self.topics.as_ref().map_or(&[], |topics| &topics.0)
+    }
+
+    /// Checks the signature of a message of SNS, or the API key of anything else over HTTP. An invocation is
+    /// authenticated by IAM.
+    pub fn authenticate<'r>(
+        &self,
+        request: &'r Request,
+        secrets: &Resolved,
+        now: Timestamp,
+    ) -> Result<Authentic<'r>, AuthError> {
+        match request.via == Via::Http && sns::is_of_sns(request) {
+            true => auth::sns(request, self.topics(), secrets, now),
+            false => self.aws.authenticate(request, secrets),
+        }
+    }
+
+    /// The certificate by which a message of SNS is to be checked.
+    pub fn named_by(&self, request: &Request) -> Option<SecretRef> {
+        let is_posted = request.via == Via::Http && sns::is_of_sns(request);
+        is_posted.then(|| sns::certificate_of(request, self.topics())).flatten()
+    }
+
+    /// What becomes of a message of SNS that is no notification: a subscription is confirmed if the relay file names its
+    /// topic. That one has ended is never answered, as the answer would be a subscription again.
+    pub fn confirmation(&self, envelope: &sns::Envelope) -> Option<Parsed> {
+        let why = match envelope.kind {
+            Kind::Notification => return None,
+            Kind::UnsubscribeConfirmation => "the subscription has ended",
+            Kind::SubscriptionConfirmation => match (envelope.topic(self.topics()), &envelope.token) {
+                (Some(topic), Some(token)) => {
+                    let confirm = Confirmation { topic: topic.clone(), token: Secret::new(token.clone()) };
+                    let parsed = Parsed::ignored(envelope.kind.to_string(), "the subscription is confirmed");
+                    let delivery_id = Some(envelope.message_id.clone());
+                    return Some(Parsed { delivery_id, confirm: Some(confirm), ..parsed });
+                }
+                (None, _) => "the subscription is not confirmed: the source's `topics` do not name its topic",
+                (_, None) => "the subscription is not confirmed: there is no `Token` in it",
+            },
+        };
+        let parsed = Parsed::ignored(envelope.kind.to_string(), why);
+        Some(Parsed { delivery_id: Some(envelope.message_id.clone()), ..parsed })
+    }
+
     /// The events without HTTP of these sources, as far as accounts, regions and topics say.
     pub fn claim<'a>(&'a self, sources: Option<&'a [&'a str]>) -> Claim<'a> {
         Claim { topics: self.topics.as_ref().map(|topics| topics.0.as_slice()), ..self.aws.claim(sources) }
@@ -288,6 +339,7 @@ mod tests {
         for (arn, host) in [
             ("arn:aws:sns:eu-west-1:123456789012:alerts", "sns.eu-west-1.amazonaws.com"),
             ("arn:aws-cn:sns:cn-north-1:123456789012:alerts", "sns.cn-north-1.amazonaws.com.cn"),
+            ("arn:aws-eusc:sns:eusc-de-east-1:123456789012:alerts", "sns.eusc-de-east-1.amazonaws.eu"),
             ("arn:aws-us-gov:sns:us-gov-west-1:123456789012:a.fifo", "sns.us-gov-west-1.amazonaws.com"),
         ] {
             assert_eq!(TopicArn::parse(arn).expect(arn).host(), host);

@@ -30,9 +30,13 @@ impl Source for CloudWatch {
         &self,
         request: &'r Request,
         secrets: &Resolved,
-        _now: Timestamp,
+        now: Timestamp,
     ) -> Result<Authentic<'r>, AuthError> {
-        self.keys.aws.authenticate(request, secrets)
+        self.keys.authenticate(request, secrets, now)
+    }
+
+    fn named_by(&self, request: &Request) -> Option<SecretRef> {
+        self.keys.named_by(request)
     }
 
     fn parse(&self, request: Authentic<'_>) -> Result<Parsed, ParseError> {
@@ -49,6 +53,9 @@ impl Source for CloudWatch {
             Form::AlarmAction => Alarm::of_action(&request.body)?,
             Form::Notice => {
                 let envelope = Envelope::read(&request.body)?;
+                if let Some(parsed) = self.keys.confirmation(&envelope) {
+                    return Ok(parsed);
+                }
                 match Alarm::of_notice(&envelope)? {
                     Some(alarm) => alarm,
                     None => {

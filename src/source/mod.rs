@@ -7,6 +7,7 @@ pub mod acr;
 pub mod alarm;
 pub mod alert;
 pub mod alertmanager;
+pub mod amazon;
 pub mod argocd;
 pub mod auth;
 pub mod aws;
@@ -49,7 +50,7 @@ use jiff::Timestamp;
 
 use crate::domain::event::{Detail, Original};
 use crate::domain::name::Name;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::{Resolved, Secret, SecretRef};
 use crate::relay::format::{At, Fields, KeyDescription, Keys, Problems};
 use auth::{AuthError, Authentic};
 use aws::{AccountId, TopicArn};
@@ -120,7 +121,12 @@ pub static TYPES: &[SourceType] = &[
     SourceType::new::<cloudwatch::CloudWatch>(
         "cloudwatch",
         Function::AlertIntake,
-        "IAM; a secret in a header from API destinations",
+        "IAM; SNS's signature; a secret in a header from API destinations",
+    ),
+    SourceType::new::<amazon::Amazon>(
+        "aws",
+        Function::AlertIntake,
+        "IAM; SNS's signature; a secret in a header from API destinations",
     ),
     SourceType::new::<alertmanager::Alertmanager>("alertmanager", Function::AlertIntake, "a header's value"),
     SourceType::new::<grafana::Grafana>(
@@ -205,6 +211,15 @@ impl Claim<'_> {
                 _ => true,
             }
         }
+        // Who names the sources goes before who takes any. Messages of SNS say no more than their topic: without topics,
+        // who names SNS would take those, too, that it has no use for.
+        let goes_before = |one: &Claim<'_>, other: &Claim<'_>| {
+            let named = one.sources.filter(|_| other.sources.is_none());
+            named.is_some_and(|sources| one.topics.is_some() || !sources.contains(&SNS))
+        };
+        if goes_before(self, other) || goes_before(other, self) {
+            return false;
+        }
         let takes = |claim: &Claim<'_>, source: &str| claim.sources.is_none_or(|sources| sources.contains(&source));
         let both = |source: &str| takes(self, source) && takes(other, source);
         let named = [self.sources, other.sources];
@@ -270,6 +285,17 @@ pub struct Parsed {
     pub original: Option<Original>,
     /// What a handshake is answered with, instead of our own words.
     pub reply: Option<serde_json::Value>,
+    /// The subscription that is to be confirmed before there is an answer.
+    pub confirm: Option<Confirmation>,
+}
+
+/// A subscription of ours to an SNS topic, which SNS asks us to confirm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confirmation {
+    /// The topic, which the relay file names.
+    pub topic: TopicArn,
+    /// What SNS wants back. Whoever has it can confirm, too.
+    pub token: Secret,
 }
 
 impl Parsed {
@@ -282,12 +308,13 @@ impl Parsed {
             ignored: Some(why.into()),
             original: None,
             reply: None,
+            confirm: None,
         }
     }
 
     /// An authentic request with these events in it.
     pub fn events(summary: impl Into<String>, events: Vec<Found>) -> Self {
-        Self { delivery_id: None, summary: summary.into(), events, ignored: None, original: None, reply: None }
+        Self { events, ignored: None, ..Self::ignored(summary, "") }
     }
 }
 
@@ -323,6 +350,12 @@ pub trait Source: Debug + Send + Sync {
         secrets: &Resolved,
         now: Timestamp,
     ) -> Result<Authentic<'r>, AuthError>;
+
+    /// What this request is to be checked by, where that is none of the secrets among the source's keys, but a certificate
+    /// that the request names: at a place where only its sender can have put it.
+    fn named_by(&self, _request: &Request) -> Option<SecretRef> {
+        None
+    }
 
     /// Finds the events in a request.
     fn parse(&self, request: Authentic<'_>) -> Result<Parsed, ParseError>;

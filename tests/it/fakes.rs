@@ -14,6 +14,7 @@ use sluice::port::*;
 use sluice::relay::Relay;
 use sluice::rim::yaml;
 use sluice::secrets::{CACHE, SecretStore};
+use sluice::source::Confirmation;
 use sluice::target::{Outbound, Response};
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -312,6 +313,25 @@ impl Sender for FakeSender {
         }
         lock(&self.sent).push(request);
         lock(&self.answers).pop_front().expect("an answer was prepared for every request")
+    }
+}
+
+/// Remembers which subscriptions were confirmed, by topic and token.
+#[derive(Default)]
+pub struct FakeSubscriptions {
+    pub confirmed: Mutex<Vec<(String, String)>>,
+    pub down: Mutex<bool>,
+}
+
+#[async_trait]
+impl Subscriptions for FakeSubscriptions {
+    async fn confirm(&self, confirmation: &Confirmation) -> Result<(), Unavailable> {
+        if *lock(&self.down) {
+            return Err(Unavailable { what: "SNS", message: "it is down".into() });
+        }
+        let token = confirmation.token.expose_text().expect("text").to_owned();
+        lock(&self.confirmed).push((confirmation.topic.as_str().to_owned(), token));
+        Ok(())
     }
 }
 

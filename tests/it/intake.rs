@@ -58,6 +58,7 @@ fn world_with(queue: FakeQueue) -> World {
         agents: Default::default(),
         clock: clock.clone(),
         meter: meter.clone(),
+        subscriptions: None,
         function: None,
     };
     World { intake, secrets, queue, clock, meter }
@@ -560,6 +561,25 @@ routes: [{ to: [log] }]
             assert_eq!((answer.status, &answer.body["source"]), (202, &json!(source)));
             let delivery = Delivery::decode(&world.queue.sent()[0].body).expect("delivery");
             assert_eq!(delivery.event.source.as_str(), source);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_event_goes_to_who_names_its_origin_before_who_takes_any() {
+        let mut world = claiming();
+        world.intake.relay = relay(
+            r#"
+sources: { all: { type: aws }, metrics: { type: cloudwatch } }
+targets: { log: { type: http, url: "https://log.example.com/" } }
+routes: [{ to: [log] }]
+"#,
+        );
+        world.intake.function = Some(Function::AlertIntake);
+        for (origin, source) in [("aws.cloudwatch", "metrics"), ("aws.ec2", "all")] {
+            let invocation = Invocation { source: origin.into(), ..Invocation::default() };
+            let body = format!(r#"{{"detail-type":"Example","source":"{origin}","detail":{{"a":"b"}}}}"#).into();
+            let invoked = Invoked { request_id: "request-1".into(), invocation, body };
+            assert_eq!(world.intake.take(invoked).await.expect("taken").body["source"], json!(source), "{origin}");
         }
     }
 

@@ -23,6 +23,7 @@ mod readme;
 mod receiver;
 mod relay;
 mod rotation;
+mod sns;
 mod sources;
 mod target_types;
 mod targets;

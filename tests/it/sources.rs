@@ -383,6 +383,7 @@ fn another_types_payload_makes_no_event_or_one_of_its_own() {
 }
 
 mod alertmanager;
+mod amazon;
 mod any_shape;
 mod argocd;
 mod bitbucket;

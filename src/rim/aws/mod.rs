@@ -85,6 +85,13 @@ impl Sdk {
         DynamoState::new(aws_sdk_dynamodb::Client::new(&self.0), table, clock)
     }
 
+    /// The URL that stands for the service with this id, such as `SNS`, where the environment names one.
+    pub fn endpoint(&self, service: &str) -> Option<String> {
+        let key = ServiceConfigKey::builder().service_id(service).env("AWS_ENDPOINT_URL").profile("endpoint_url");
+        let own = key.build().ok().and_then(|key| self.0.service_config()?.load_config(key));
+        own.or_else(|| self.0.endpoint_url().map(str::to_owned))
+    }
+
     /// For clients of what has no port.
     pub fn config(&self) -> &SdkConfig {
         &self.0
@@ -263,16 +270,6 @@ mod tests {
         from_variables(move |name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).into())).0
     }
 
-    fn own_endpoint(config: &SdkConfig, service: &str) -> Option<String> {
-        let key = ServiceConfigKey::builder()
-            .service_id(service)
-            .env("AWS_ENDPOINT_URL")
-            .profile("endpoint_url")
-            .build()
-            .expect("all is given");
-        config.service_config().and_then(|variables| variables.load_config(key))
-    }
-
     #[test]
     fn a_service_may_have_an_endpoint_of_its_own() {
         let config = config(&[
@@ -281,8 +278,9 @@ mod tests {
         ]);
         assert_eq!(config.endpoint_url(), Some("http://all.test"));
         assert!(!config.get_origin("endpoint_url").is_client_config());
-        assert_eq!(own_endpoint(&config, "Secrets Manager").as_deref(), Some("http://secrets.test"));
-        assert_eq!(own_endpoint(&config, "SQS"), None);
+        let sdk = Sdk(config);
+        assert_eq!(sdk.endpoint("Secrets Manager").as_deref(), Some("http://secrets.test"));
+        assert_eq!(sdk.endpoint("SQS").as_deref(), Some("http://all.test"));
     }
 
     #[test]
@@ -293,7 +291,7 @@ mod tests {
             ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true"),
         ]);
         assert_eq!(config.endpoint_url(), None);
-        assert_eq!(own_endpoint(&config, "SQS"), None);
+        assert_eq!(Sdk(config).endpoint("SQS"), None);
     }
 
     #[test]

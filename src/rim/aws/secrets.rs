@@ -110,7 +110,11 @@ impl SecretBackend for AwsSecrets {
             match reference {
                 SecretRef::Ssm { name, version } => drop(parameters.insert((name.as_str(), *version))),
                 SecretRef::SecretsManager { id, .. } => drop(ids.insert(id.as_str())),
-                SecretRef::Env(_) | SecretRef::File(_) | SecretRef::KeySet(_) | SecretRef::WebIdentity { .. } => {}
+                SecretRef::Env(_)
+                | SecretRef::File(_)
+                | SecretRef::KeySet(_)
+                | SecretRef::Certificate(_)
+                | SecretRef::WebIdentity { .. } => {}
             }
         }
         let secrets = ids.into_iter().map(|id| async move { (id, self.secret(id, "AWSCURRENT").await) });
@@ -119,9 +123,11 @@ impl SecretBackend for AwsSecrets {
         let answer = |reference: &SecretRef| match reference {
             SecretRef::Ssm { name, version } => parameters.get(&(name.as_str(), *version)).cloned(),
             SecretRef::SecretsManager { id, .. } => secrets.get(id.as_str()).cloned(),
-            SecretRef::Env(_) | SecretRef::File(_) | SecretRef::KeySet(_) | SecretRef::WebIdentity { .. } => {
-                Some(Err(not_kept()))
-            }
+            SecretRef::Env(_)
+            | SecretRef::File(_)
+            | SecretRef::KeySet(_)
+            | SecretRef::Certificate(_)
+            | SecretRef::WebIdentity { .. } => Some(Err(not_kept())),
         };
         references.iter().map(|reference| answer(reference).unwrap_or_else(left_out)).collect()
     }
@@ -137,9 +143,11 @@ impl SecretBackend for AwsSecrets {
                 _ => return Ok(None),
             },
             SecretRef::SecretsManager { id, .. } => self.secret(id, "AWSPREVIOUS").await,
-            SecretRef::Env(_) | SecretRef::File(_) | SecretRef::KeySet(_) | SecretRef::WebIdentity { .. } => {
-                Err(not_kept())
-            }
+            SecretRef::Env(_)
+            | SecretRef::File(_)
+            | SecretRef::KeySet(_)
+            | SecretRef::Certificate(_)
+            | SecretRef::WebIdentity { .. } => Err(not_kept()),
         };
         match before {
             // Rotated since `current` was read: the stage has moved on to it, and what was before has no name left.

@@ -8,7 +8,7 @@ use futures_util::future::{join, join_all};
 
 use crate::domain::secret::{Secret, SecretRef};
 use crate::port::{FetchError, Fetched, SecretBackend};
-use crate::rim::key_sets::KeySets;
+use crate::rim::published::Published;
 
 fn comes_from_aws(reference: &SecretRef) -> bool {
     matches!(reference, SecretRef::Ssm { .. } | SecretRef::SecretsManager { .. } | SecretRef::WebIdentity { .. })
@@ -26,6 +26,7 @@ fn read(reference: &SecretRef) -> Result<Fetched, FetchError> {
         SecretRef::Ssm { .. }
         | SecretRef::SecretsManager { .. }
         | SecretRef::KeySet(_)
+        | SecretRef::Certificate(_)
         | SecretRef::WebIdentity { .. } => {
             return Err(FetchError::Unusable("is not kept on this machine".into()));
         }
@@ -33,29 +34,30 @@ fn read(reference: &SecretRef) -> Result<Fetched, FetchError> {
     Ok(Fetched { value: Secret::new(value), version: String::new(), made: None })
 }
 
-/// All forms of reference: local ones are read here, key sets are fetched from where they are published, the others
-/// are left to AWS.
+/// All forms of reference: local ones are read here, key sets and certificates are fetched from where they are published,
+/// the others are left to AWS.
 pub struct AllSecrets {
     aws: Arc<dyn SecretBackend>,
-    key_sets: Option<KeySets>,
+    published: Option<Published>,
 }
 
 impl AllSecrets {
-    /// With `aws` for what is kept there, and without key sets.
+    /// With `aws` for what is kept there, and without what is published.
     pub fn new(aws: Arc<dyn SecretBackend>) -> Self {
-        Self { aws, key_sets: None }
+        Self { aws, published: None }
     }
 
-    /// With key sets, too.
+    /// With key sets and certificates, too.
     #[must_use]
-    pub fn with_key_sets(self, key_sets: KeySets) -> Self {
-        Self { key_sets: Some(key_sets), ..self }
+    pub fn with_published(self, published: Published) -> Self {
+        Self { published: Some(published), ..self }
     }
 
-    async fn key_set(&self, url: &str) -> Result<Fetched, FetchError> {
-        match &self.key_sets {
-            Some(key_sets) => key_sets.fetch(url).await,
-            None => Err(FetchError::Unusable("this function fetches no key sets".into())),
+    async fn published(&self, reference: &SecretRef) -> Result<Fetched, FetchError> {
+        match (&self.published, reference) {
+            (Some(published), SecretRef::KeySet(url)) => published.key_set(url).await,
+            (Some(published), SecretRef::Certificate(url)) => published.certificate(url).await,
+            _ => Err(FetchError::Unusable("this function fetches neither key sets nor certificates".into())),
         }
     }
 }
@@ -64,10 +66,8 @@ impl AllSecrets {
 impl SecretBackend for AllSecrets {
     async fn current(&self, references: &[SecretRef]) -> Vec<Result<Fetched, FetchError>> {
         let remote: Vec<_> = references.iter().filter(|reference| comes_from_aws(reference)).cloned().collect();
-        let published = references.iter().filter_map(|reference| match reference {
-            SecretRef::KeySet(url) => Some(self.key_set(url)),
-            _ => None,
-        });
+        let published = references.iter().filter(|reference| !reference.is_secret());
+        let published = published.map(|reference| self.published(reference));
         let kept = async {
             match remote.is_empty() {
                 true => Vec::new(),
@@ -80,7 +80,9 @@ impl SecretBackend for AllSecrets {
             .iter()
             .map(|reference| match reference {
                 SecretRef::Env(_) | SecretRef::File(_) => read(reference),
-                SecretRef::KeySet(_) => published.next().unwrap_or(Err(FetchError::NotFound)),
+                SecretRef::KeySet(_) | SecretRef::Certificate(_) => {
+                    published.next().unwrap_or(Err(FetchError::NotFound))
+                }
                 SecretRef::Ssm { .. } | SecretRef::SecretsManager { .. } | SecretRef::WebIdentity { .. } => {
                     kept.next().unwrap_or(Err(FetchError::NotFound))
                 }
