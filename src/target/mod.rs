@@ -6,6 +6,7 @@
 pub mod argo_events;
 pub mod argocd;
 pub mod chat;
+pub mod discord;
 pub mod flux;
 pub mod github_dispatch;
 pub mod gitlab_trigger;
@@ -92,6 +93,7 @@ pub static TYPES: &[TargetType] = &[
     TargetType::new::<opsgenie::Opsgenie>("opsgenie", "alerts at Opsgenie, created and closed"),
     TargetType::new::<opsgenie::Opsgenie>("jsm", "alerts of Jira Service Management, created and closed"),
     TargetType::new::<telegram::Telegram>("telegram", "a chat of Telegram, by a bot's token"),
+    TargetType::new::<discord::Discord>("discord", "a channel of Discord, by a webhook"),
 ];
 
 /// A request to send. Its URL may be a secret in itself, so that `Debug` shows only method and host.

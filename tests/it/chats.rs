@@ -29,6 +29,7 @@ opsgenie: { type: opsgenie, api_key: "env:T" }
 jsm: { type: jsm, api_key: "env:T" }
 telegram: { type: telegram, token: "env:T", chat: -1001234567890, mention: ["@oncall", 42] }
 telegram-own: { type: telegram, token: "env:T", chat: "@alerts", api_url: "https://telegram.example.com/api" }
+discord: { type: discord, webhook: "env:U", mention: [here, "<@80351110224678912>", "<@&165511591545143296>"] }
 "##;
 
 /// The value of every token.
@@ -306,6 +307,7 @@ fn no_service_is_sent_a_credential_out_of_a_text() {
     }
 }
 
+mod discord;
 mod opsgenie;
 mod pagerduty;
 mod slack;
