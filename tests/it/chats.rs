@@ -30,6 +30,9 @@ jsm: { type: jsm, api_key: "env:T" }
 telegram: { type: telegram, token: "env:T", chat: -1001234567890, mention: ["@oncall", 42] }
 telegram-own: { type: telegram, token: "env:T", chat: "@alerts", api_url: "https://telegram.example.com/api" }
 discord: { type: discord, webhook: "env:U", mention: [here, "<@80351110224678912>", "<@&165511591545143296>"] }
+teams: { type: teams, webhook: "env:U", mention: [oncall@example.com, 87d349ed-44d7-43e1-9a83-5f2406dee5bd] }
+googlechat: { type: googlechat, webhook: "env:U", mention: [all, "112233445566778899001"] }
+mattermost: { type: mattermost, webhook: "env:U", mention: [here, "@oncall.team"] }
 "##;
 
 /// The value of every token.
@@ -308,7 +311,10 @@ fn no_service_is_sent_a_credential_out_of_a_text() {
 }
 
 mod discord;
+mod googlechat;
+mod mattermost;
 mod opsgenie;
 mod pagerduty;
 mod slack;
+mod teams;
 mod telegram;
