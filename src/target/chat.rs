@@ -78,6 +78,12 @@ pub fn secret_url(secrets: &Resolved, reference: &SecretRef) -> Result<String, R
     url.map(str::to_owned).ok_or_else(unusable)
 }
 
+/// `url` with one more parameter in its query.
+pub fn with_query(url: &str, name: &str, value: &str) -> String {
+    let separator = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{separator}{name}={value}")
+}
+
 /// The value of a secret that is a text on one line.
 pub fn secret_text<'s>(secrets: &'s Resolved, reference: &SecretRef) -> Result<&'s str, RenderError> {
     let text = super::poke::current(secrets, reference)?.expose_text().map(str::trim_end);
@@ -94,6 +100,11 @@ pub fn seconds(value: &Value) -> Option<Duration> {
 /// The body of an answer as JSON; `null` where it is none.
 pub fn json(response: &Response) -> Value {
     serde_json::from_slice(&response.body).unwrap_or(Value::Null)
+}
+
+/// `response` with nothing but `words` in its body: for a service whose answers may repeat our secret.
+pub fn saying(response: &Response, words: &str) -> Response {
+    Response { body: words.to_owned().into(), ..response.clone() }
 }
 
 /// «Later», with the longest of the waits that header and body name, and no longer than a queue can hold a message.

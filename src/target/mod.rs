@@ -6,20 +6,24 @@
 pub mod argo_events;
 pub mod argocd;
 pub mod chat;
+pub mod discord;
 pub mod flux;
 pub mod github_dispatch;
 pub mod gitlab_trigger;
+pub mod googlechat;
 pub mod http;
 pub mod image_updater;
 pub mod jenkins;
 pub mod kargo;
 pub mod keel;
 pub mod markup;
+pub mod mattermost;
 pub mod message;
 pub mod opsgenie;
 pub mod pagerduty;
 pub mod poke;
 pub mod slack;
+pub mod teams;
 pub mod tekton;
 pub mod telegram;
 pub mod template;
@@ -92,6 +96,10 @@ pub static TYPES: &[TargetType] = &[
     TargetType::new::<opsgenie::Opsgenie>("opsgenie", "alerts at Opsgenie, created and closed"),
     TargetType::new::<opsgenie::Opsgenie>("jsm", "alerts of Jira Service Management, created and closed"),
     TargetType::new::<telegram::Telegram>("telegram", "a chat of Telegram, by a bot's token"),
+    TargetType::new::<discord::Discord>("discord", "a channel of Discord, by a webhook"),
+    TargetType::new::<teams::Teams>("teams", "a channel or chat of Microsoft Teams, by a flow of Workflows"),
+    TargetType::new::<googlechat::GoogleChat>("googlechat", "a space of Google Chat, by an incoming webhook"),
+    TargetType::new::<mattermost::Mattermost>("mattermost", "a channel of Mattermost, by an incoming webhook"),
 ];
 
 /// A request to send. Its URL may be a secret in itself, so that `Debug` shows only method and host.

@@ -298,7 +298,11 @@ fn no_service_is_sent_a_credential_out_of_a_text() {
     }
 }
 
+mod discord;
+mod googlechat;
+mod mattermost;
 mod opsgenie;
 mod pagerduty;
 mod slack;
+mod teams;
 mod telegram;
