@@ -15,6 +15,7 @@ pub mod jenkins;
 pub mod kargo;
 pub mod keel;
 pub mod markup;
+pub mod matrix;
 pub mod message;
 pub mod opsgenie;
 pub mod pagerduty;
@@ -92,6 +93,7 @@ pub static TYPES: &[TargetType] = &[
     TargetType::new::<opsgenie::Opsgenie>("opsgenie", "alerts at Opsgenie, created and closed"),
     TargetType::new::<opsgenie::Opsgenie>("jsm", "alerts of Jira Service Management, created and closed"),
     TargetType::new::<telegram::Telegram>("telegram", "a chat of Telegram, by a bot's token"),
+    TargetType::new::<matrix::Matrix>("matrix", "a room of Matrix, by a bot's access token"),
 ];
 
 /// A request to send. Its URL may be a secret in itself, so that `Debug` shows only method and host.

@@ -29,6 +29,8 @@ opsgenie: { type: opsgenie, api_key: "env:T" }
 jsm: { type: jsm, api_key: "env:T" }
 telegram: { type: telegram, token: "env:T", chat: -1001234567890, mention: ["@oncall", 42] }
 telegram-own: { type: telegram, token: "env:T", chat: "@alerts", api_url: "https://telegram.example.com/api" }
+matrix: { type: matrix, url: "https://matrix.example.org", token: "env:T", room: "!abc/d:example.org", mention: ["@alice:example.org", "@room"] }
+matrix-below: { type: matrix, url: "https://example.org/synapse/", token: "env:T", room: "!43-characters-of-a-room-of-version-12" }
 "##;
 
 /// The value of every token.
@@ -306,6 +308,7 @@ fn no_service_is_sent_a_credential_out_of_a_text() {
     }
 }
 
+mod matrix;
 mod opsgenie;
 mod pagerduty;
 mod slack;
