@@ -1,21 +1,22 @@
 //! Matrix: a bot's access token and a room, by the client-server API of its homeserver.
 //!
-//! `PUT /_matrix/client/v3/rooms/{room}/send/m.room.message/{txnId}` with `Authorization: Bearer …`. The same txnId, sent
-//! again with the same token, is answered with the event that the first one made: it is the delivery's id, so that an
-//! attempt whose answer was lost makes no second message. (Synapse remembers it for half an hour or more.)
+//! `PUT /_matrix/client/v3/rooms/{room}/send/m.room.message/{txnId}` with `Authorization: Bearer …`. The same txnId,
+//! sent again with the same token, is answered with the event that the first one made: it is the delivery's id, so
+//! that an attempt whose answer was lost makes no second message. (Synapse remembers it for half an hour or more.)
 //!
-//! A message has its text twice, as `body` and as HTML in `formatted_body`, of which clients show a fixed set of tags; we
-//! use `a`, `b`, `br` and `i`. What is pressing is a `m.text`; all else is a `m.notice`, which the predefined push rule
-//! `.m.rule.suppress_notices` keeps quiet, mentions in it included. Clients of before the specification's 1.7 look for names
-//! in `body`, unless there are `m.mentions`; so there always are, of nobody if need be. A room is told with `room: true`, if
-//! its power levels let the bot do that.
+//! A message has its text twice, as `body` and as HTML in `formatted_body`, of which clients show a fixed set of tags;
+//! we use `a`, `b`, `br` and `i`. What is pressing is a `m.text`; all else is a `m.notice`, which the predefined push
+//! rule `.m.rule.suppress_notices` keeps quiet, mentions in it included. Clients of before the specification's 1.7
+//! look for names in `body`, unless there are `m.mentions`; so there always are, of nobody if need be. A room is told
+//! with `room: true`, if its power levels let the bot do that.
 //!
 //! A whole event, with what the homeserver adds to it, takes 65,536 bytes. Answers are `{"errcode", "error"}`: 401
-//! `M_UNKNOWN_TOKEN`, 403 `M_FORBIDDEN` (also for a room that the bot is not in, and for an alias in place of an id), 413
-//! `M_TOO_LARGE`, 429 `M_LIMIT_EXCEEDED` with `Retry-After` and, before the specification's 1.10, `retry_after_ms`.
-//! Encryption is not spoken: into an encrypted room messages go in the clear, which its clients mark.
-//! Sources: matrix-org/matrix-spec, content/client-server-api (1.18: "m.room.message msgtypes", "User and room mentions", "Push
-//! Notifications", "Size limits"; read 2026-11) and what Synapse 1.163 answers (tests/matrix.rs).
+//! `M_UNKNOWN_TOKEN`, 403 `M_FORBIDDEN` (also for a room that the bot is not in, and for an alias in place of an id),
+//! 413 `M_TOO_LARGE`, 429 `M_LIMIT_EXCEEDED` with `Retry-After` and, before the specification's 1.10,
+//! `retry_after_ms`. Encryption is not spoken: into an encrypted room messages go in the clear, which its clients
+//! mark.
+//! Sources: matrix-org/matrix-spec, content/client-server-api (1.18: "m.room.message msgtypes", "User and room
+//! mentions", "Push Notifications", "Size limits"; read 2026-11) and what Synapse 1.163 answers (tests/matrix.rs).
 
 use std::time::Duration;
 
@@ -109,8 +110,8 @@ impl Mention {
     }
 }
 
-/// What a message may take of an event's 65,536 bytes: the rest is for what the homeserver adds, such as the hashes of up
-/// to twenty events before it, and signatures.
+/// What a message may take of an event's 65,536 bytes: the rest is for what the homeserver adds, such as the hashes of
+/// up to twenty events before it, and signatures.
 const CONTENT: usize = 60_000;
 
 const HTML: Dialect = Dialect { escape: escape_html, line_break: "<br>" };
