@@ -27,7 +27,9 @@ const SECRET: &str = "s3cret";
 /// A running homeserver with a room that Alice made and the bot is in.
 struct Homeserver {
     url: String,
+    /// Her `Authorization`.
     alice: String,
+    /// Its access token.
     bot: String,
     room: String,
     folder: tempfile::TempDir,
@@ -82,12 +84,13 @@ impl Homeserver {
         ready(&url).await;
 
         let [alice, bot] = [register(&url, "alice").await, register(&url, "relay").await];
+        let bearer = |token: &str| format!("Bearer {token}");
         let wanted = json!({ "name": "Alerts", "invite": ["@relay:localhost"] });
-        let (_, made) = http("POST", &format!("{url}/_matrix/client/v3/createRoom"), &alice, &wanted).await;
+        let (_, made) = http("POST", &format!("{url}/_matrix/client/v3/createRoom"), &bearer(&alice), &wanted).await;
         let room = made["room_id"].as_str().expect("a room").to_owned();
         let join = format!("{url}/_matrix/client/v3/join/{room}");
-        assert_eq!(http("POST", &join, &bot, &json!({})).await.0, 200);
-        Some(Self { url, alice, bot, room, folder, _process: process })
+        assert_eq!(http("POST", &join, &bearer(&bot), &json!({})).await.0, 200);
+        Some(Self { url, alice: bearer(&alice), bot, room, folder, _process: process })
     }
 
     /// The contents of the messages in the room, the oldest first.
@@ -121,8 +124,9 @@ async fn forgetful_proxy(url: String) -> (String, Arc<Mutex<Vec<String>>>) {
             let (head, body) = request.into_parts();
             let body = axum::body::to_bytes(body, usize::MAX).await.expect("a body");
             let body = serde_json::from_slice(&body).expect("JSON");
-            let token = head.headers["authorization"].to_str().expect("text").trim_start_matches("Bearer ");
-            let (status, answer) = http(head.method.as_str(), &format!("{url}{}", head.uri), token, &body).await;
+            let authorization = head.headers["authorization"].to_str().expect("text");
+            let (status, answer) =
+                http(head.method.as_str(), &format!("{url}{}", head.uri), authorization, &body).await;
             let first = {
                 let mut seen = seen.lock().expect("lock");
                 seen.push(head.uri.path().to_owned());
@@ -161,7 +165,8 @@ async fn what_fires_and_ends_stands_in_the_room_once_even_if_an_answer_is_lost()
     let variables = [("SECRET", SECRET), ("BOT", homeserver.bot.as_str())];
     let (_sluice, url) = serve(&relay, &variables, homeserver.folder.path()).await;
     for name in ["firing", "resolved"] {
-        assert_eq!(http("POST", &format!("{url}/alertmanager"), SECRET, &sample(name)).await.0, 202, "{name}");
+        let posted = http("POST", &format!("{url}/alertmanager"), &format!("Bearer {SECRET}"), &sample(name)).await;
+        assert_eq!(posted.0, 202, "{name}");
     }
     let messages = wait_for("a message of what is over", || async {
         Some(homeserver.messages().await).filter(|all| all.iter().any(|one| one["msgtype"] == "m.notice"))
@@ -212,7 +217,7 @@ async fn what_a_homeserver_answers_is_understood() {
         (ours, "#alias:localhost", message(1), Err(Some(Blame::Setup))),
     ] {
         let place = homeserver.place(&room.replace('#', "%23"), &format!("t{}", body.to_string().len()));
-        let (status, answer) = http("PUT", &place, token, &body).await;
+        let (status, answer) = http("PUT", &place, &format!("Bearer {token}"), &body).await;
         let answer = Response { status, headers: Default::default(), body: answer.to_string().into() };
         let outcome = target.classify(&answer, jiff::Timestamp::now());
         let seen = match outcome {

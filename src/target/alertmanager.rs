@@ -1,14 +1,15 @@
 //! Alertmanager, by its API v2: our alerts become its own, to be grouped, silenced and told on by its rules.
 //!
 //! `POST /api/v2/alerts` with a list of `{labels, annotations, startsAt, endsAt, generatorURL}`. An alert is known by
-//! its labels, all of them: what ends it has to have the same ones. So labels are - of an alert with an `alertname`
-//! those of its sender, which is Prometheus or speaks as it does; - of any other alert `alertname` (the object's kind,
-//! else the source), `key`, and what the object is. What else its
-//!   sender says, such as Flux's revision, changes while the alert lives, and becomes annotations;
-//! - of every alert `severity`, `source`, `cluster` and the labels of the source, where it has none of these names.
+//! its labels, all of them: what ends it has to have the same ones. So the labels of an alert with an `alertname` are
+//! its sender's, which is Prometheus or speaks as it does. Any other alert has `alertname` (the object's kind, else the
+//! source), `key`, and what the object is; what else its sender says, such as Flux's revision, changes while the alert
+//! lives, and becomes annotations. Where an alert has none of these names, `severity`, `source`, `cluster` and the
+//! labels of the source are added.
 //!
-//! Good news that ends trouble of unknown severity ends it once for each severity; Alertmanager says nothing of an end
-//! that had no beginning.
+//! Good news that ends trouble without saying which (`recovers`: Flux) ends an error, since that is what such senders'
+//! trouble is. Ending it at every severity would not do: Alertmanager tells of an end without a beginning, if it is in
+//! a group with others.
 //!
 //! Nobody tells it that an alert goes on, as Prometheus does every minute. Without an `endsAt` it would take an alert
 //! for resolved after its `resolve_timeout` (5 minutes): what fires gets one in a week's time, which the end and every
@@ -107,9 +108,6 @@ const SILENCE: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// usually wait.
 const MOMENT: SignedDuration = SignedDuration::from_mins(5);
 
-/// What trouble can have been whose end does not say it.
-const TROUBLE: [Severity; 3] = [Severity::Warning, Severity::Error, Severity::Critical];
-
 /// `text` as the name of a label or an annotation.
 fn name(text: &str) -> String {
     let name: String = text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
@@ -180,30 +178,26 @@ fn annotations(group: &Alerts, alert: &Alert) -> (Option<String>, BTreeMap<Strin
     (source, annotations.0)
 }
 
-/// The alerts that stand for one of ours: one, but for an end that says nothing of the severity of what it ends.
-fn alerts(event: &Event, group: &Alerts, alert: &Alert, now: Timestamp) -> Vec<Value> {
+fn postable(event: &Event, group: &Alerts, alert: &Alert, now: Timestamp) -> Value {
     let after = |length: SignedDuration| now.checked_add(length).unwrap_or(Timestamp::MAX);
-    let (severities, ends) = match alert.status {
-        Status::Resolved => (vec![alert.severity], alert.ended.unwrap_or(now).min(now)),
-        _ if alert.recovers => (TROUBLE.to_vec(), now),
-        Status::Firing => (vec![alert.severity], after(SILENCE)),
-        Status::Event => (vec![alert.severity], after(MOMENT)),
+    let (severity, ends) = match alert.status {
+        Status::Resolved => (alert.severity, alert.ended.unwrap_or(now).min(now)),
+        _ if alert.recovers => (Severity::Error, now),
+        Status::Firing => (alert.severity, after(SILENCE)),
+        Status::Event => (alert.severity, after(MOMENT)),
     };
     let starts = alert.started.or(event.time).unwrap_or(now).min(ends);
     let (source, annotations) = annotations(group, alert);
-    let one = |severity| {
-        let mut one = json!({
-            "labels": labels(event, alert, severity),
-            "annotations": annotations,
-            "startsAt": starts.to_string(),
-            "endsAt": ends.to_string(),
-        });
-        if let Some(source) = &source {
-            one["generatorURL"] = source.as_str().into();
-        }
-        one
-    };
-    severities.into_iter().map(one).collect()
+    let mut postable = json!({
+        "labels": labels(event, alert, severity),
+        "annotations": annotations,
+        "startsAt": starts.to_string(),
+        "endsAt": ends.to_string(),
+    });
+    if let Some(source) = source {
+        postable["generatorURL"] = source.into();
+    }
+    postable
 }
 
 fn group(event: &Event) -> Result<&Alerts, String> {
@@ -235,7 +229,7 @@ impl Target for Alertmanager {
     fn render(&self, delivery: &Delivery, secrets: &Resolved, now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
         let event = &delivery.event;
         let group = group(event).map_err(RenderError::Unfit)?;
-        let body: Vec<Value> = group.alerts.iter().flat_map(|alert| alerts(event, group, alert, now)).collect();
+        let body: Vec<Value> = group.alerts.iter().map(|alert| postable(event, group, alert, now)).collect();
         let mut request = post_json(self.keys.url.join(PATH), &body)?;
         match &self.auth {
             Auth::None => {}

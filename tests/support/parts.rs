@@ -50,24 +50,32 @@ pub async fn ready(url: &str) {
     tokio::time::timeout(PATIENCE, connected).await.unwrap_or_else(|_| panic!("{url} does not answer"));
 }
 
-/// Starts `sluice serve` with this relay file and these variables, its data in `folder`, and returns where it listens.
-pub async fn serve(relay: &Value, variables: &[(&str, &str)], folder: &Path) -> (Process, String) {
+/// `sluice`, as cargo has built it or as `SLUICE_TEST_BIN_DIR` has it, with this relay file and these variables.
+pub fn sluice(relay: &Value, variables: &[(&str, &str)]) -> Command {
     let binary: PathBuf = match std::env::var_os("SLUICE_TEST_BIN_DIR") {
         Some(bins) => PathBuf::from(bins).join("sluice"),
         None => env!("CARGO_BIN_EXE_sluice").into(),
     };
-    let address = format!("127.0.0.1:{}", free_port());
     let mut command = Command::new(binary);
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).env("SLUICE_CONFIG", relay.to_string());
+    command.envs(variables.iter().copied());
+    command
+}
+
+/// Starts `sluice serve`, its data in `folder`, and returns where it listens.
+pub async fn serve(relay: &Value, variables: &[(&str, &str)], folder: &Path) -> (Process, String) {
+    let address = format!("127.0.0.1:{}", free_port());
+    let mut command = sluice(relay, variables);
     command.args(["serve", "--listen", &address, "--data"]).arg(folder.join("data"));
-    command.env("SLUICE_CONFIG", relay.to_string()).envs(variables.iter().copied());
     let process = Process::start(&mut command, "cargo builds it");
     let url = format!("http://{address}");
     ready(&url).await;
     (process, url)
 }
 
-/// One request, with a bearer token if it is not empty, and its answer: the status, and the body where that is JSON.
-pub async fn http(method: &str, url: &str, token: &str, body: &Value) -> (u16, Value) {
+/// One request, with this `Authorization` if it is not empty, and its answer: the status, and the body where that is
+/// JSON.
+pub async fn http(method: &str, url: &str, authorization: &str, body: &Value) -> (u16, Value) {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| {
         // An error means that there is one already.
@@ -75,8 +83,8 @@ pub async fn http(method: &str, url: &str, token: &str, body: &Value) -> (u16, V
     });
     let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
     let mut request = reqwest::Client::new().request(method, url).timeout(PATIENCE);
-    if !token.is_empty() {
-        request = request.bearer_auth(token);
+    if !authorization.is_empty() {
+        request = request.header("authorization", authorization);
     }
     if !body.is_null() {
         request = request.header("content-type", "application/json").body(body.to_string());

@@ -23,14 +23,11 @@ fn what_ends_has_all_the_labels_of_what_fired_and_its_end() {
 }
 
 #[test]
-fn good_news_ends_trouble_whatever_its_severity_was() {
-    let (failed, recovered) = (posted("failed"), posted("recovered"));
-    let [failed] = failed.as_slice() else { panic!("{failed:?}") };
-    // The reason and the revision have changed meanwhile; what the alert is known by has not.
-    assert_eq!(recovered.iter().filter(|end| end["labels"] == failed["labels"]).count(), 1);
-    assert!(recovered.iter().all(|end| time_of(end, "endsAt") == now()));
-    let severities: Vec<_> = recovered.iter().map(|end| end["labels"]["severity"].as_str().expect("text")).collect();
-    assert_eq!(severities, ["warning", "error", "critical"]);
+fn good_news_ends_the_trouble_of_the_same_object() {
+    let (failed, recovered) = (posted("failed").remove(0), posted("recovered").remove(0));
+    // The reason has changed meanwhile; what the alert is known by has not.
+    assert_eq!(recovered["labels"], failed["labels"]);
+    assert_eq!((time_of(&recovered, "endsAt"), posted("recovered").len()), (now(), 1));
     assert_eq!(failed["annotations"]["reason"], "BuildFailed");
     assert_eq!(failed["annotations"]["revision"], "main@sha1:3f1c2b7a9d0e4c5b6a7f8091a2b3c4d5e6f70812");
 }
