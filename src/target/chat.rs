@@ -78,6 +78,12 @@ pub fn secret_url(secrets: &Resolved, reference: &SecretRef) -> Result<String, R
     url.map(str::to_owned).ok_or_else(unusable)
 }
 
+/// `url` with one more parameter in its query.
+pub fn with_query(url: &str, name: &str, value: &str) -> String {
+    let separator = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{separator}{name}={value}")
+}
+
 /// The value of a secret that is a text on one line.
 pub fn secret_text<'s>(secrets: &'s Resolved, reference: &SecretRef) -> Result<&'s str, RenderError> {
     let text = super::poke::current(secrets, reference)?.expose_text().map(str::trim_end);

@@ -20,7 +20,7 @@ use super::chat::{self, Draw, Size, secret_text};
 use super::markup::{self, Dialect, escape_html};
 use super::message::Message;
 use super::poke::{held, post_json};
-use super::text::Unit;
+use super::text::{Unit, quiet};
 use super::{Class, Outbound, RenderError, Response, Target};
 use crate::domain::delivery::Delivery;
 use crate::domain::event::Event;
@@ -95,11 +95,6 @@ crate::keys! {
 const TEXT: usize = 4096;
 
 const HTML: Dialect = Dialect { escape: |text| escape_html(&quiet(text)), line_break: "\n" };
-
-/// `text` without names that Telegram would find.
-fn quiet(text: &str) -> String {
-    text.replace('@', "@\u{2060}")
-}
 
 impl Telegram {
     fn addressed(&self, mut body: Value) -> Value {

@@ -72,3 +72,64 @@ fn entities(text: &str) -> Result<String, String> {
     }
     Ok(read)
 }
+
+/// Reads Markdown that holds bold texts and links and nothing else: any other mark, in a line or at its beginning, is an
+/// error. The answer is the text, as a person sees it, and where its links lead.
+pub fn parse_markdown(markdown: &str) -> Result<(String, Vec<String>), String> {
+    let mut lines = Vec::new();
+    let mut links = Vec::new();
+    for line in markdown.split('\n') {
+        let digits = line.trim_start_matches(|c: char| c.is_ascii_digit());
+        let numbered = digits.len() < line.len() && digits.starts_with(['.', ')']);
+        if numbered || line.starts_with(['-', '+', '=', '#', ' ', '\t']) {
+            return Err(format!("a line is marked as a whole: {line}"));
+        }
+        let (mut text, mut rest, mut bold) = (String::new(), line, false);
+        while let Some(c) = rest.chars().next() {
+            let mut taken = c.len_utf8();
+            match c {
+                '\\' => {
+                    let escaped = rest[1..].chars().next().filter(char::is_ascii_punctuation);
+                    text.push(escaped.ok_or_else(|| format!("a backslash before what is no mark: {rest}"))?);
+                    taken = 2;
+                }
+                '*' if rest.starts_with("**") => {
+                    bold = !bold;
+                    taken = 2;
+                }
+                '[' => {
+                    let middle = rest.find("](").ok_or("a link without a page")?;
+                    let end = middle + rest[middle..].find(')').ok_or("a link without an end")?;
+                    let (title, url) = (&rest[1..middle], &rest[middle + 2..end]);
+                    if !url.starts_with("http") || url.contains([' ', '(', '<', '>', '\\']) {
+                        return Err(format!("no page: {url}"));
+                    }
+                    let (title, inner) = parse_markdown(title)?;
+                    if !inner.is_empty() || title.is_empty() {
+                        return Err(format!("a link with another one for a title, or none: {rest}"));
+                    }
+                    text.push_str(&title);
+                    links.push(url.to_owned());
+                    taken = end + 1;
+                }
+                '<' => {
+                    let end = rest.find('>').ok_or("a < is not escaped")?;
+                    let url = &rest[1..end];
+                    if !url.starts_with("http") || url.contains(|c: char| c.is_whitespace() || "<\\".contains(c)) {
+                        return Err(format!("a < is not escaped: {rest}"));
+                    }
+                    text.push_str(url);
+                    taken = end + 1;
+                }
+                '*' | '_' | '`' | '~' | '|' | '>' | ']' | '#' | '&' => return Err(format!("not escaped: {rest}")),
+                c => text.push(c),
+            }
+            rest = &rest[taken..];
+        }
+        if bold {
+            return Err(format!("bold without an end: {line}"));
+        }
+        lines.push(text);
+    }
+    Ok((lines.join("\n"), links))
+}
