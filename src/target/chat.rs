@@ -102,6 +102,11 @@ pub fn json(response: &Response) -> Value {
     serde_json::from_slice(&response.body).unwrap_or(Value::Null)
 }
 
+/// `response` with nothing but `words` in its body: for a service whose answers may repeat our secret.
+pub fn saying(response: &Response, words: &str) -> Response {
+    Response { body: words.to_owned().into(), ..response.clone() }
+}
+
 /// «Later», with the longest of the waits that header and body name, and no longer than a queue can hold a message.
 pub fn later(response: &Response, in_body: Option<Duration>, now: Timestamp) -> Outcome {
     let reason = format!("{}: the service asks for a pause", response.status);

@@ -86,7 +86,7 @@ fn escape_inline(text: &str, escaped: &mut String) {
 
 /// Whether `c` is a mark wherever it stands.
 fn is_mark(c: char) -> bool {
-    "\\`*_~|<>[]#&".contains(c)
+    "\\`*_~|<>[]#&$".contains(c)
 }
 
 /// `url` as it stands behind a link's title: nothing in it ends the link.
@@ -110,12 +110,17 @@ pub fn html(message: &Message, mention: Option<&str>, dialect: Dialect) -> Strin
     let headline = (HTML.bold)(&text(&message.headline()));
     let headline = mention.map_or_else(|| headline.clone(), |mention| format!("{mention} {headline}"));
     let origin = (HTML.small)(&text(&message.origin()));
-    let parts = [headline, body(message, &HTML, dialect), origin];
+    let parts = [headline, html_body(message, dialect), origin];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(&dialect.line_break.repeat(2))
 }
 
-/// What stands below the headline of `message`, as Markdown: for services that have places of their own for the
-/// headline and the small print.
+/// What stands below the headline of `message`, as HTML: for services that have places of their own for the headline and
+/// the small print.
+pub fn html_body(message: &Message, dialect: Dialect) -> String {
+    body(message, &HTML, dialect)
+}
+
+/// The same as Markdown.
 pub fn markdown_body(message: &Message, dialect: Dialect) -> String {
     body(message, &MARKDOWN, dialect)
 }

@@ -121,7 +121,9 @@ pub fn parse_markdown(markdown: &str) -> Result<(String, Vec<String>), String> {
                     text.push_str(url);
                     taken = end + 1;
                 }
-                '*' | '_' | '`' | '~' | '|' | '>' | ']' | '#' | '&' => return Err(format!("not escaped: {rest}")),
+                '*' | '_' | '`' | '~' | '|' | '>' | ']' | '#' | '&' | '$' => {
+                    return Err(format!("not escaped: {rest}"));
+                }
                 c => text.push(c),
             }
             rest = &rest[taken..];
