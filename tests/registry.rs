@@ -2,44 +2,21 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
+#[path = "support/parts.rs"]
+mod parts;
+
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use axum::Router;
 use axum::routing::post;
+use parts::{PATIENCE, Process, free_port, ready, serve};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 const SECRET: &str = "s3cret";
-
-/// A child process that ends when this is dropped.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
-}
-
-/// Waits until something answers at `url`.
-async fn ready(url: &str) {
-    let address = url.trim_start_matches("http://").split('/').next().expect("address").to_owned();
-    let connected = async {
-        while tokio::net::TcpStream::connect(&address).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), connected).await.unwrap_or_else(|_| panic!("{url} does not answer"));
-}
 
 fn run(program: &str, arguments: &[&str]) -> String {
     let done = Command::new(program).args(arguments).output().unwrap_or_else(|error| {
@@ -68,7 +45,7 @@ impl Sink {
                 arrived.await;
             }
         };
-        let waited = tokio::time::timeout(Duration::from_secs(20), enough).await;
+        let waited = tokio::time::timeout(PATIENCE, enough).await;
         let events = std::mem::take(&mut *self.events.lock().expect("lock"));
         assert!(waited.is_ok() && events.len() == count, "{count} events were expected: {events:#?}");
         events
@@ -100,27 +77,14 @@ impl World {
         let target = format!("http://{}/events", listener.local_addr().expect("address"));
         tokio::spawn(async move { axum::serve(listener, app).await });
 
-        let (sluice, registry) = (free_port(), free_port());
+        let registry = free_port();
         let relay = json!({
             "sources": { "registry": { "type": "distribution", "secret": "env:REGISTRY_SECRET" } },
             "targets": { "sink": { "type": "http", "url": target } },
             "routes": [{ "to": ["sink"] }],
             "egress": { "allow": ["127.0.0.0/8"] },
         });
-        let binary: PathBuf = match std::env::var_os("SLUICE_TEST_BIN_DIR") {
-            Some(bins) => PathBuf::from(bins).join("sluice"),
-            None => env!("CARGO_BIN_EXE_sluice").into(),
-        };
-        let serve = Command::new(binary)
-            .args(["serve", "--listen", &format!("127.0.0.1:{sluice}"), "--data"])
-            .arg(folder.path().join("data"))
-            .env("SLUICE_CONFIG", relay.to_string())
-            .env("REGISTRY_SECRET", SECRET)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("sluice");
-        ready(&format!("http://127.0.0.1:{sluice}")).await;
+        let (sluice, url) = serve(&relay, &[("REGISTRY_SECRET", SECRET)], folder.path()).await;
 
         let config = folder.path().join("registry.yml");
         let text = format!(
@@ -132,7 +96,7 @@ notifications:
   events: {{includereferences: true}}
   endpoints:
     - name: sluice
-      url: http://127.0.0.1:{sluice}/registry
+      url: {url}/registry
       headers: {{Authorization: [\"Bearer {SECRET}\"]}}
       timeout: 1s
       threshold: 3
@@ -141,13 +105,9 @@ notifications:
             folder.path().display()
         );
         std::fs::write(&config, text).expect("configuration");
-        let registry_process = Command::new("docker-registry")
-            .arg("serve")
-            .arg(&config)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("docker-registry is installed: scripts/test does that");
+        let mut command = Command::new("docker-registry");
+        command.arg("serve").arg(&config);
+        let registry_process = Process::start(&mut command, "scripts/test installs docker-registry");
         ready(&format!("http://127.0.0.1:{registry}")).await;
 
         let layouts = folder.path().join("layouts");
@@ -160,7 +120,7 @@ notifications:
             sink,
             layouts,
             digests,
-            _processes: [Process(registry_process), Process(serve)],
+            _processes: [registry_process, sluice],
             _folder: folder,
         }
     }

@@ -382,10 +382,7 @@ impl Http {
                 let value = [b"Bearer ", current(token)?.expose()].concat();
                 request.credential(AUTHORIZATION, &value)
             }
-            Some(Auth::Basic(basic)) => {
-                let pair = [basic.username.as_bytes(), b":", current(&basic.password)?.expose()].concat();
-                request.credential(AUTHORIZATION, format!("Basic {}", BASE64.encode(&pair)).as_bytes())
-            }
+            Some(Auth::Basic(basic)) => request.basic(&basic.username, current(&basic.password)?),
             Some(Auth::Header(header)) => request.credential(name_of(&header.name)?, current(&header.value)?.expose()),
             Some(Auth::Hmac(hmac)) => {
                 let mac = signature::hmac(hmac.algorithm, current(&hmac.secret)?, &[&request.body]);

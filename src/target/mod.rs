@@ -3,6 +3,7 @@
 //! A target is *render* (delivery → HTTP request) and *classify* (answer → outcome). Connecting, sending and
 //! retrying exist once, elsewhere.
 
+pub mod alertmanager;
 pub mod argo_events;
 pub mod argocd;
 pub mod chat;
@@ -17,6 +18,7 @@ pub mod jenkins;
 pub mod kargo;
 pub mod keel;
 pub mod markup;
+pub mod matrix;
 pub mod mattermost;
 pub mod message;
 pub mod opsgenie;
@@ -33,12 +35,13 @@ use std::fmt::{self, Debug};
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use bytes::Bytes;
+use data_encoding::BASE64;
 use jiff::Timestamp;
 
 use crate::domain::delivery::Delivery;
 use crate::domain::event::{Event, Original};
 use crate::domain::outcome::{Blame, Outcome};
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::{Resolved, Secret, SecretRef};
 use crate::relay::format::{Fields, KeyDescription, Keys};
 
 /// What kind of service a target is; it decides what happens to a delivery that fails by itself.
@@ -100,6 +103,11 @@ pub static TYPES: &[TargetType] = &[
     TargetType::new::<teams::Teams>("teams", "a channel or chat of Microsoft Teams, by a flow of Workflows"),
     TargetType::new::<googlechat::GoogleChat>("googlechat", "a space of Google Chat, by an incoming webhook"),
     TargetType::new::<mattermost::Mattermost>("mattermost", "a channel of Mattermost, by an incoming webhook"),
+    TargetType::new::<matrix::Matrix>("matrix", "a room of Matrix, by a bot's access token"),
+    TargetType::new::<alertmanager::Alertmanager>(
+        "alertmanager",
+        "Alertmanager's API, which our alerts become its own by",
+    ),
 ];
 
 /// A request to send. Its URL may be a secret in itself, so that `Debug` shows only method and host.
@@ -142,6 +150,12 @@ impl Outbound {
         value.set_sensitive(true);
         self.headers.insert(name, value);
         Ok(())
+    }
+
+    /// Adds `Authorization: Basic …` (RFC 7617).
+    pub fn basic(&mut self, username: &str, password: &Secret) -> Result<(), RenderError> {
+        let pair = [username.as_bytes(), b":", password.expose()].concat();
+        self.credential(::http::header::AUTHORIZATION, format!("Basic {}", BASE64.encode(&pair)).as_bytes())
     }
 }
 

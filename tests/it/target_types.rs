@@ -13,7 +13,7 @@ use crate::fakes::response;
 use crate::targets::{NOW, TARGETS, TOKEN, delivery, image_push, relay, render, secrets};
 
 /// What reading a relay file with this target notes.
-fn problems(target: &str) -> Vec<String> {
+pub fn problems(target: &str) -> Vec<String> {
     let file = format!(
         "sources: {{ s: {{ type: github, secret: 'env:S' }} }}\ntargets: {{ a: {target} }}\nroutes: [{{ to: a }}]"
     );
