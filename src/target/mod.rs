@@ -187,6 +187,12 @@ pub trait Target: Debug + Send + Sync {
         self.refuses(event.kind()).map_or(Ok(()), Err)
     }
 
+    /// Whether a delivery that is sent twice is as good as one: the service knows it again, or what it does for it does
+    /// no harm twice. Else a delivery that was not answered is repeated as the target's `retry.unanswered` says.
+    fn is_idempotent(&self) -> bool {
+        self.class() == Class::InCluster
+    }
+
     /// Whether the request is rendered from the sender's own one.
     fn needs_original(&self, event: &Event) -> bool;
 
