@@ -243,6 +243,23 @@ async fn what_would_pass_the_memory_for_bodies_is_told_at_once_to_come_again() {
 }
 
 #[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_log_that_cannot_be_written_ends_nothing() {
+    let receivers = receivers();
+    let folder = folder(&receivers);
+    let serve = sluice();
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$@\" 2>/dev/full", "sh"]).arg(serve.get_program());
+    command.args(["serve", "--listen", "127.0.0.1:0", "--config"]).arg(folder.path().join("relay.yaml"));
+    command.arg("--data").arg(folder.path().join("data"));
+    let serve = Serve::start(command);
+    for event in ["github/push", "github/release-published"] {
+        assert!(serve.send(folder.path(), event).status.success());
+    }
+    receivers.wait_for_accepted(2).await;
+}
+
+#[cfg(target_os = "linux")]
 #[test]
 fn a_flood_of_the_largest_bodies_does_not_grow_the_process() {
     let receivers = receivers();

@@ -104,6 +104,11 @@ impl Moody {
         self.seen().arrivals.clone()
     }
 
+    /// How many it has taken, repetitions included.
+    pub fn count(&self) -> usize {
+        self.seen().arrivals.len()
+    }
+
     /// How often it answered badly, by mood.
     pub fn faults(&self) -> String {
         let mut text = String::from("answers");
