@@ -69,6 +69,8 @@ words! {
         Rejected = "rejected",
         /// It failed until its `max_age` was over.
         Expired = "expired",
+        /// It was sent and not answered, and was not to be repeated.
+        Unanswered = "unanswered",
         /// Every attempt ended the process that made it.
         Crashed = "crashed",
         /// The message could not be read, or names a target that the relay file does not have.
@@ -83,6 +85,7 @@ impl From<GivenUp> for Class {
         match class {
             GivenUp::Rejected => Self::Rejected,
             GivenUp::Expired => Self::Expired,
+            GivenUp::Unanswered => Self::Unanswered,
             GivenUp::Crashed => Self::Crashed,
             GivenUp::Undeliverable => Self::Undeliverable,
         }

@@ -30,7 +30,7 @@ use crate::domain::signature;
 use crate::port::{
     Clock, Key, Message, Meter, Of, Outbox, Queue, Received, Record, SendError, Sender, State, Unavailable, Unit,
 };
-use crate::relay::{Relay, TargetEntry};
+use crate::relay::{Relay, TargetEntry, Unanswered};
 use crate::secrets::SecretStore;
 use crate::target::{Class, RenderError, Response};
 
@@ -337,6 +337,7 @@ impl Deliverer {
     ) -> Fate {
         let Work { delivery, attempts, probed } = work;
         let timed_out = matches!(outcome, Err(SendError::TimedOut(_)));
+        let unanswered = timed_out || matches!(outcome, Err(SendError::Broken(_)));
         let outcome = outcome.unwrap_or_else(|error| match error {
             SendError::Egress(reason) => Outcome::Rejected { reason },
             SendError::Unusable(reason) => Outcome::Retry { blame: Blame::Setup, reason },
@@ -372,6 +373,11 @@ impl Deliverer {
         if matches!(outcome, Outcome::Rejected { .. }) {
             self.leave(&target, probed).await;
             return self.bury(message, delivery, total, GivenUp::Rejected, reason).await;
+        }
+        if unanswered && !entry.target.is_idempotent() && entry.keys.unanswered() == Unanswered::GiveUp {
+            self.leave(&target, probed).await;
+            let reason = format!("{reason}; it may have arrived, and `retry.unanswered` says not to repeat it then");
+            return self.bury(message, delivery, total, GivenUp::Unanswered, reason).await;
         }
         let Ok(held) = self.broken(entry, &target, probed, (blame, &reason), asked).await else {
             return Fate::Held(STATE_WAIT.max(asked.unwrap_or_default()));

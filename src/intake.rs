@@ -98,6 +98,11 @@ impl Answer {
         Self::problem(413, "Content Too Large", detail)
     }
 
+    /// The answer where too much is under way to take a request in.
+    pub fn overloaded() -> Self {
+        Self::unavailable("too much is under way at the moment; please send again")
+    }
+
     /// The answer to a body that is over [`MAX_BODY`].
     pub fn body_too_large() -> Self {
         Self::too_large(format!("the body is over the {MAX_BODY} bytes that are taken"))

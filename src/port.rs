@@ -188,7 +188,7 @@ pub enum SendError {
     /// What the target is configured with cannot be used: a certificate that is none, a proxy that is no URL.
     #[error("{0}")]
     Unusable(String),
-    /// Nothing reached the other side: name or connection.
+    /// Nothing of the request left: no name, no connection, or none in time.
     #[error("no connection: {0}")]
     Connect(String),
     /// One side does not trust the other, or they do not speak the same TLS.

@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
+#[path = "support/faults.rs"]
+mod faults;
 #[path = "support/lambda.rs"]
 mod lambda;
 #[path = "support/moto.rs"]
@@ -20,12 +22,14 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};
 use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName};
 use aws_sdk_ssm::types::ParameterType;
+use faults::{Fault, Faults};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use lambda::{Function, HttpAnswer, HttpEvent, batch_item_failures, queue_arn, sqs_event};
 use moto::Moto;
 use receiver::{FluxReceivers, Receiver};
 use serde_json::{Value, json};
 use sluice::domain::delivery::DeadLetter;
+use sluice::domain::outcome::GivenUp;
 use sluice::domain::secret::Secret;
 use sluice::rim::aws::from_variables;
 use sluice::source::jwt;
@@ -167,8 +171,44 @@ impl Cloud {
     }
 
     async fn function(&self, name: &str) -> Function {
+        self.function_at(name, &moto_url()).await
+    }
+
+    /// The function with another way to AWS.
+    async fn function_at(&self, name: &str, endpoint: &str) -> Function {
         let settings = Function::builder(binary(name)).name(name).timeout(Duration::from_secs(60));
-        settings.envs(self.environment()).start().await.unwrap_or_else(|error| panic!("{error}"))
+        let settings = settings.envs(self.environment()).env("AWS_ENDPOINT_URL", endpoint);
+        settings.start().await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Takes messages off the queue as the trigger does, again and again, until there are none.
+    async fn drain(&self, deliver: &Function) {
+        while self.left().await > 0 {
+            if let Some(event) = self.batch().await {
+                deliver.invoke(event).await.expect("worked on");
+            }
+        }
+    }
+
+    /// What the receiver took, by the senders' ids, each at its first arrival.
+    fn arrived(&self) -> Vec<String> {
+        let mut ids = Vec::new();
+        for one in self.receivers.accepted() {
+            let id = one.header("x-github-delivery").expect("id").to_owned();
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+        ids
+    }
+
+    /// Makes messages that were handed out visible, as when their time is over.
+    async fn expire(&self, messages: &[aws_sdk_sqs::types::Message]) {
+        for message in messages {
+            let handle = message.receipt_handle().expect("handle");
+            let change = self.sqs.change_message_visibility().queue_url(&self.queue).receipt_handle(handle);
+            change.visibility_timeout(0).send().await.expect("visible");
+        }
     }
 
     /// Takes messages off the queue as the trigger of the function does, and hands them to it.
@@ -193,10 +233,13 @@ impl Cloud {
         received.send().await.expect("received").messages.unwrap_or_default()
     }
 
-    /// Messages that are in the queue, in flight ones included.
+    /// Messages that are in the delivery queue, in flight ones included.
     async fn left(&self) -> u32 {
-        let attributes =
-            self.sqs.get_queue_attributes().queue_url(&self.queue).attribute_names(QueueAttributeName::All);
+        self.in_queue(&self.queue).await
+    }
+
+    async fn in_queue(&self, queue: &str) -> u32 {
+        let attributes = self.sqs.get_queue_attributes().queue_url(queue).attribute_names(QueueAttributeName::All);
         let attributes = attributes.send().await.expect("attributes").attributes.expect("attributes");
         let number = |name: QueueAttributeName| attributes[&name].parse::<u32>().expect("number");
         number(QueueAttributeName::ApproximateNumberOfMessages)
@@ -381,14 +424,9 @@ async fn what_a_receiver_does_not_take_now_it_gets_later_and_in_order() {
     cloud.receivers.answer_next(1, 503);
     assert_eq!(cloud.trigger(&deliver).await.len(), 3, "the two behind it wait, too");
     assert_eq!(cloud.state().await.len(), 1);
-    while cloud.left().await > 0 {
-        if let Some(event) = cloud.batch().await {
-            deliver.invoke(event).await.expect("worked on");
-        }
-    }
-    let order: Vec<_> =
-        cloud.receivers.accepted().iter().map(|one| one.header("x-github-delivery").expect("id").to_owned()).collect();
-    assert_eq!(order, ["d-1", "d-2", "d-3"]);
+    cloud.drain(&deliver).await;
+    assert_eq!(cloud.receivers.accepted().len(), 3);
+    assert_eq!(cloud.arrived(), ["d-1", "d-2", "d-3"]);
     assert!(cloud.state().await.is_empty(), "what is over is forgotten");
 }
 
@@ -422,16 +460,133 @@ async fn a_function_killed_in_mid_batch_loses_nothing() {
     cloud.receivers.delay(Duration::ZERO);
     cloud.receivers.forget();
     // The platform would wait for the visibility time-out.
-    for message in &messages {
-        let handle = message.receipt_handle().expect("handle");
-        let change = cloud.sqs.change_message_visibility().queue_url(&cloud.queue).receipt_handle(handle);
-        change.visibility_timeout(0).send().await.expect("visible");
-    }
+    cloud.expire(&messages).await;
     let deliver = deliver.start_again().await.unwrap_or_else(|error| panic!("{error}"));
     assert!(cloud.trigger(&deliver).await.is_empty());
-    let accepted = cloud.receivers.accepted();
-    let order: Vec<_> = accepted.iter().map(|one| one.header("x-github-delivery").expect("id")).collect();
-    assert_eq!(order, ["d-1", "d-2"]);
+    assert_eq!(cloud.receivers.accepted().len(), 2);
+    assert_eq!(cloud.arrived(), ["d-1", "d-2"]);
+}
+
+#[tokio::test]
+async fn there_is_no_2xx_before_the_queue_has_everything_and_what_is_sent_again_meanwhile_is_queued_once() {
+    let cloud = Cloud::deploy().await;
+    let faults = Faults::before(moto_url()).await;
+    let mut relay = cloud.relay_file();
+    relay["targets"]["second"] = relay["targets"]["prod"].clone();
+    relay["routes"][0]["to"] = json!(["prod", "second"]);
+    let settings = Function::builder(binary("git-webhook")).name("git-webhook").timeout(Duration::from_secs(60));
+    let settings = settings.envs(cloud.environment()).env("AWS_ENDPOINT_URL", &faults.url);
+    let intake = settings.env("SLUICE_CONFIG", relay.to_string()).start().await;
+    let intake = intake.unwrap_or_else(|error| panic!("{error}"));
+    let mut queued = 0;
+    for (i, fault) in [Fault::Throttled, Fault::Down, Fault::Partial, Fault::Unanswered].into_iter().enumerate() {
+        let event = || github("push", &format!("d-{i}"), SECRET);
+        faults.at("AmazonSQS.SendMessageBatch", fault);
+        let answer = intake.http(event()).await.expect("answer");
+        match fault {
+            // What was not taken of a call is sent at once in another one.
+            Fault::Partial => assert_eq!(answer.status, 202, "{}", answer.text()),
+            _ => {
+                assert_eq!(answer.status, 503, "{fault:?}: {}", answer.text());
+                assert_eq!(answer.headers["retry-after"], "5");
+            }
+        }
+        faults.over();
+        assert_eq!(intake.http(event()).await.expect("answer").status, 202, "{fault:?}");
+        queued += 2;
+        assert_eq!(cloud.left().await, queued, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn messages_that_are_handed_out_again_while_they_are_being_sent_arrive_in_order_and_leave_the_queue() {
+    let cloud = Cloud::deploy().await;
+    let (intake, first) = (cloud.function("git-webhook").await, cloud.function("deliver").await);
+    let second = cloud.function("deliver").await;
+    for id in ["d-1", "d-2", "d-3"] {
+        delivery_of(&intake.http(github("push", id, SECRET)).await.expect("answer"));
+    }
+    cloud.receivers.delay(Duration::from_millis(300));
+    let messages = cloud.receive(&cloud.queue).await;
+    let begun = first.begin(sqs_event(&queue_arn(&cloud.queue, REGION), &messages));
+    cloud.receivers.wait_for_requests(1).await;
+    // Its time is over while it is on its way, and another environment gets it, too.
+    cloud.expire(&messages).await;
+    let event = cloud.batch().await.expect("handed out again");
+    second.invoke(event).await.expect("worked on");
+    begun.answer().await.expect("worked on");
+    cloud.drain(&second).await;
+    let accepted = cloud.receivers.accepted().len();
+    assert!((4..=6).contains(&accepted), "{accepted}");
+    assert_eq!(cloud.arrived(), ["d-1", "d-2", "d-3"]);
+    cloud.receivers.assert_nothing_rejected();
+}
+
+#[tokio::test]
+async fn what_cannot_be_deleted_held_or_counted_now_is_not_lost() {
+    let cloud = Cloud::deploy().await;
+    let faults = Faults::before(moto_url()).await;
+    let intake = cloud.function("git-webhook").await;
+    let deliver = cloud.function_at("deliver", &faults.url).await;
+    let operations = ["AmazonSQS.DeleteMessage", "AmazonSQS.ChangeMessageVisibility", "DynamoDB"];
+    let mut sent = Vec::new();
+    for (i, operation) in operations.into_iter().enumerate() {
+        let ids = [format!("d-{i}-1"), format!("d-{i}-2")];
+        for id in &ids {
+            delivery_of(&intake.http(github("push", id, SECRET)).await.expect("answer"));
+        }
+        sent.extend(ids);
+        faults.at(operation, Fault::Throttled);
+        cloud.receivers.answer_next(usize::from(i > 0), 503);
+        let messages = cloud.receive(&cloud.queue).await;
+        let event = sqs_event(&queue_arn(&cloud.queue, REGION), &messages);
+        let kept = batch_item_failures(&deliver.invoke(event).await.expect("worked on"));
+        // What was delivered is the platform's to delete; what was not stays.
+        assert_eq!(kept.len(), if i > 0 { 2 } else { 0 }, "{operation}");
+        faults.over();
+        cloud.expire(&messages).await;
+        cloud.drain(&deliver).await;
+        assert_eq!(cloud.arrived(), sent, "{operation}");
+    }
+    assert_eq!(cloud.in_queue(&cloud.dead_letters).await, 0);
+}
+
+#[tokio::test]
+async fn while_the_secret_store_is_down_deliveries_wait_and_while_it_is_slow_they_arrive() {
+    let cloud = Cloud::deploy().await;
+    let faults = Faults::before(moto_url()).await;
+    let intake = cloud.function("git-webhook").await;
+    for id in ["d-1", "d-2"] {
+        delivery_of(&intake.http(github("push", id, SECRET)).await.expect("answer"));
+    }
+    for fault in [Fault::Down, Fault::Throttled] {
+        faults.at("secretsmanager", fault);
+        let deliver = cloud.function_at("deliver", &faults.url).await;
+        assert_eq!(cloud.trigger(&deliver).await.len(), 2, "{fault:?}");
+    }
+    assert!(cloud.receivers.requests().is_empty());
+    faults.at("secretsmanager", Fault::Slow(Duration::from_secs(1)));
+    let deliver = cloud.function_at("deliver", &faults.url).await;
+    cloud.drain(&deliver).await;
+    assert_eq!(cloud.arrived(), ["d-1", "d-2"]);
+    assert_eq!(cloud.in_queue(&cloud.dead_letters).await, 0);
+}
+
+#[tokio::test]
+async fn a_poison_message_is_a_dead_letter_and_those_behind_it_pass_in_order() {
+    let cloud = Cloud::deploy().await;
+    let (intake, deliver) = (cloud.function("git-webhook").await, cloud.function("deliver").await);
+    let poison = cloud.sqs.send_message().queue_url(&cloud.queue).message_group_id("prod");
+    poison.message_deduplication_id("poison").message_body("\u{7f}{{{").send().await.expect("sent");
+    for id in ["d-1", "d-2", "d-3"] {
+        delivery_of(&intake.http(github("push", id, SECRET)).await.expect("answer"));
+    }
+    assert!(cloud.trigger(&deliver).await.is_empty());
+    assert_eq!(cloud.arrived(), ["d-1", "d-2", "d-3"]);
+    let letters = cloud.receive(&cloud.dead_letters).await;
+    let letter = DeadLetter::decode(letters[0].body().expect("body")).expect("dead letter");
+    assert_eq!((letters.len(), letter.class), (1, GivenUp::Undeliverable));
+    assert_eq!(cloud.left().await, 0);
 }
 
 #[tokio::test]

@@ -206,6 +206,129 @@ fn rude_senders_get_an_answer_of_their_own() {
     }
 }
 
+#[tokio::test]
+async fn what_would_pass_the_memory_for_bodies_is_told_at_once_to_come_again() {
+    let receivers = receivers();
+    let folder = folder(&receivers);
+    let serve = Serve::with(folder.path());
+    let hold = |announced: usize, sent: usize| {
+        let mut stream = TcpStream::connect(serve.url.trim_start_matches("http://")).expect("connected");
+        let head = format!("POST /github HTTP/1.1\r\nhost: x\r\ncontent-length: {announced}\r\n\r\n");
+        stream.write_all(&[head.into_bytes(), vec![b' '; sent]].concat()).expect("sent");
+        stream
+    };
+    let small = b"POST /github HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 64\r\n\r\n";
+    let small = [small.as_slice(), &[b' '; 64]].concat();
+    let until = async |status: &str| loop {
+        let answer = serve.raw(&small);
+        if answer.starts_with(&format!("HTTP/1.1 {status}")) {
+            break answer;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let (most, room) = (3 << 20, 32 << 20);
+    // What is announced alone takes nothing of it.
+    let announced: Vec<_> = (0..20).map(|_| hold(most, 0)).collect();
+    assert!(serve.raw(&small).starts_with("HTTP/1.1 401"));
+    let mut held: Vec<_> = (0..10).map(|_| hold(most, most - 1)).collect();
+    held.push(hold(most, room - 10 * (most - 1) - 32));
+    let refused = until("503").await;
+    assert!(refused.contains("retry-after: 5") && refused.contains("please send again"), "{refused}");
+    let health = serve.raw(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    assert!(health.starts_with("HTTP/1.1 200"), "{health}");
+    drop((held, announced));
+    until("401").await;
+    assert!(serve.send(folder.path(), "github/push").status.success());
+    receivers.wait_for_accepted(1).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_log_that_cannot_be_written_ends_nothing() {
+    let receivers = receivers();
+    let folder = folder(&receivers);
+    let serve = sluice();
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$@\" 2>/dev/full", "sh"]).arg(serve.get_program());
+    command.args(["serve", "--listen", "127.0.0.1:0", "--config"]).arg(folder.path().join("relay.yaml"));
+    command.arg("--data").arg(folder.path().join("data"));
+    let serve = Serve::start(command);
+    for event in ["github/push", "github/release-published"] {
+        assert!(serve.send(folder.path(), event).status.success());
+    }
+    receivers.wait_for_accepted(2).await;
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_flood_of_the_largest_bodies_does_not_grow_the_process() {
+    let receivers = receivers();
+    let folder = folder(&receivers);
+    let serve = Serve::with(folder.path());
+    let size = 3 << 20;
+    let head = format!("POST /github HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {size}\r\n\r\n");
+    let request = [head.into_bytes(), vec![b' '; size]].concat();
+    std::thread::scope(|scope| {
+        let senders: Vec<_> = (0..100).map(|_| scope.spawn(|| serve.raw(&request))).collect();
+        for sender in senders {
+            let answer = sender.join().expect("answered");
+            assert!(answer.starts_with("HTTP/1.1 401") || answer.starts_with("HTTP/1.1 503"), "{answer}");
+        }
+    });
+    let status = std::fs::read_to_string(format!("/proc/{}/status", serve.child.id())).expect("status");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the peak");
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().expect("a number");
+    assert!(peak < 128 * 1024, "300 MiB came in, and {peak} KiB were taken");
+    assert!(serve.send(folder.path(), "github/push").status.success());
+}
+
+#[test]
+fn a_sender_under_way_is_answered_before_the_process_stops_and_a_new_one_is_not_let_in() {
+    let receivers = receivers();
+    let folder = folder(&receivers);
+    let serve = Serve::with(folder.path());
+    let address = serve.url.trim_start_matches("http://").to_owned();
+    let mut stream = TcpStream::connect(&address).expect("connected");
+    stream
+        .write_all(b"POST /github HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 10\r\n\r\n")
+        .expect("sent");
+    let mut begun = [0; 25];
+    stream.read_exact(&mut begun).expect("it reads");
+    assert!(begun.starts_with(b"HTTP/1.1 100"));
+    stream.write_all(b"half.").expect("sent");
+    serve.signal("-TERM");
+    while TcpStream::connect(&address).is_ok() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    stream.write_all(b"whole").expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answered");
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    assert!(serve.end());
+}
+
+#[test]
+fn whoever_is_too_slow_with_the_head_of_a_request_is_cut_off_and_keeps_nobody_waiting() {
+    let receivers = receivers();
+    let folder = folder(&receivers);
+    let serve = Serve::with(folder.path());
+    let slow = || {
+        let mut stream = TcpStream::connect(serve.url.trim_start_matches("http://")).expect("connected");
+        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("time-out");
+        stream.write_all(b"POST /github HTTP/1.1\r\nhost:").expect("sent");
+        stream
+    };
+    let senders: Vec<_> = (0..50).map(|_| slow()).collect();
+    assert!(serve.send(folder.path(), "github/push").status.success());
+    for mut sender in senders {
+        let mut answer = Vec::new();
+        // Closed or reset: in any case it ends.
+        if let Err(error) = sender.read_to_end(&mut answer) {
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
+        }
+    }
+}
+
 #[test]
 fn the_inspector_is_a_page_for_this_machine_and_holds_no_secret() {
     let receivers = receivers();

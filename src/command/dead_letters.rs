@@ -68,7 +68,7 @@ struct Which {
     /// Those of this target; of failed invocations, of this function.
     #[arg(long, value_name = "NAME")]
     target: Vec<String>,
-    /// Those of this class: rejected, expired, crashed, undeliverable or invocation.
+    /// Those of this class: rejected, expired, unanswered, crashed, undeliverable or invocation.
     #[arg(long, value_parser = class, value_name = "CLASS")]
     class: Vec<Class>,
     /// Those whose reason has this text in it.

@@ -66,6 +66,8 @@ pub enum GivenUp {
     Rejected,
     /// It failed until its `max_age` was over.
     Expired,
+    /// It was sent and not answered, and is not to be repeated without knowing whether it arrived.
+    Unanswered,
     /// Every attempt ended the process that made it.
     Crashed,
     /// The message could not be read, or names a target that the relay file does not have.

@@ -136,11 +136,24 @@ impl SourceEntry {
     }
 }
 
+crate::words! {
+    /// What becomes of a delivery that was sent and not answered, so that nobody knows whether it arrived.
+    pub enum Unanswered {
+        /// It is sent again, and may arrive twice.
+        Repeat = "repeat",
+        /// It becomes a dead letter, and may be lost.
+        GiveUp = "give_up",
+    }
+}
+
 keys! {
     /// How long and how often a delivery is tried.
     pub struct RetryKeys {
         /// For how long a delivery is tried before it becomes a dead letter.
         max_age: Span = Span::hours(24),
+        /// What becomes of a delivery that was sent and not answered: repeat, which may tell it twice, or give_up, which
+        /// makes it a dead letter. A target that knows a delivery again gets it again in any case.
+        unanswered: Unanswered = Unanswered::Repeat,
     }
 }
 
@@ -173,6 +186,11 @@ impl TargetKeys {
     /// For how long a delivery is tried before it becomes a dead letter.
     pub fn max_age(&self) -> std::time::Duration {
         self.retry.as_ref().map_or(Span::hours(24), |retry| retry.max_age).0
+    }
+
+    /// What becomes of a delivery that was sent and not answered.
+    pub fn unanswered(&self) -> Unanswered {
+        self.retry.as_ref().map_or(Unanswered::Repeat, |retry| retry.unanswered)
     }
 }
 
@@ -266,6 +284,12 @@ impl Relay {
             known([fallback].into_iter(), &target_names, "target", &at, problems);
             if let Some(why) = targets.as_ref().and_then(|targets| unfit_fallback(&targets.0, name, fallback)) {
                 problems.error(&at, why);
+            }
+        }
+        for (name, entry) in targets.iter().flat_map(|targets| &targets.0) {
+            if entry.keys.unanswered() == Unanswered::GiveUp && entry.target.is_idempotent() {
+                let at = root.child("targets").child(name).child("retry").child("unanswered");
+                problems.warning(&at, "this target knows a delivery again, which is repeated whatever stands here");
             }
         }
         for (name, message) in sources.iter().flat_map(|sources| contested(&sources.0)) {

@@ -5,13 +5,19 @@
 //! followed, the environment's proxies are not used, and of an answer's body only the beginning is read.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::error::Error as _;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use http_body_util::Full;
+use hyper::body::{Body, Frame, SizeHint};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, redirect};
 use rustls::crypto::CryptoProvider;
@@ -161,9 +167,11 @@ impl Sender for HttpSender {
             way.rules.check(address, way.encrypted).map_err(SendError::Egress)?;
         }
         let client = self.client(&way, connection)?;
+        let left = Arc::new(AtomicBool::new(request.body.is_empty()));
+        let body = reqwest::Body::wrap(Noted { body: Full::new(request.body), left: left.clone() });
         let exchange = async {
-            let sent = client.request(request.method, url).headers(request.headers).body(request.body).send().await;
-            let mut response = sent.map_err(judge)?;
+            let sent = client.request(request.method, url).headers(request.headers).body(body).send().await;
+            let mut response = sent.map_err(|error| judge(error, left.load(Ordering::Relaxed)))?;
             let (status, headers) = (response.status().as_u16(), response.headers().clone());
             let mut body = BytesMut::new();
             while body.len() < MAX_RESPONSE {
@@ -177,7 +185,38 @@ impl Sender for HttpSender {
             body.truncate(MAX_RESPONSE);
             Ok(Response { status, headers, body: Bytes::from(body) })
         };
-        tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(SendError::TimedOut(timeout)))
+        tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| match left.load(Ordering::Relaxed) {
+            true => Err(SendError::TimedOut(timeout)),
+            false => Err(SendError::Connect(format!("none within {timeout:?}"))),
+        })
+    }
+}
+
+/// The body of a request, which notes when it begins to leave: that is only done over a connection that stands. An empty
+/// one is never asked for.
+struct Noted {
+    body: Full<Bytes>,
+    left: Arc<AtomicBool>,
+}
+
+impl Body for Noted {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.left.store(true, Ordering::Relaxed);
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -228,7 +267,7 @@ fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
     }
 }
 
-fn judge(error: reqwest::Error) -> SendError {
+fn judge(error: reqwest::Error, left: bool) -> SendError {
     let mut cause = error.source();
     while let Some(inner) = cause {
         if let Some(Refused(why)) = inner.downcast_ref() {
@@ -239,11 +278,7 @@ fn judge(error: reqwest::Error) -> SendError {
         }
         cause = inner.source();
     }
-    if error.is_connect() || error.is_builder() {
-        SendError::Connect(words(&error))
-    } else {
-        SendError::Broken(words(&error))
-    }
+    if left && !error.is_connect() { SendError::Broken(words(&error)) } else { SendError::Connect(words(&error)) }
 }
 
 /// The causes of an error, without the URL, which may be a secret.

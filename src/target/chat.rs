@@ -8,13 +8,10 @@ use serde_json::Value;
 
 use super::message::{self, Message};
 use super::text::Unit;
-use super::{RenderError, Response, classify_by_status, excerpt, retry_after};
+use super::{RenderError, Response, classify_by_status, excerpt, pause};
 use crate::domain::event::Event;
 use crate::domain::outcome::{Blame, Outcome};
 use crate::domain::secret::{Resolved, SecretRef};
-
-/// The longest that a service may ask us to wait: what a queue can hold a message for.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// How large a part of a body is, and what the service takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,12 +88,6 @@ pub fn secret_text<'s>(secrets: &'s Resolved, reference: &SecretRef) -> Result<&
     text.ok_or_else(|| RenderError::UnusableSecret(format!("the secret {reference} is not one word of text")))
 }
 
-/// A wait of so many seconds out of an answer's body; `None` for what is no length of time.
-pub fn seconds(value: &Value) -> Option<Duration> {
-    let seconds = value.as_f64().or_else(|| value.as_str()?.parse().ok())?;
-    Duration::try_from_secs_f64(seconds).ok()
-}
-
 /// The body of an answer as JSON; `null` where it is none.
 pub fn json(response: &Response) -> Value {
     serde_json::from_slice(&response.body).unwrap_or(Value::Null)
@@ -107,20 +98,21 @@ pub fn saying(response: &Response, words: &str) -> Response {
     Response { body: words.to_owned().into(), ..response.clone() }
 }
 
-/// «Later», with the longest of the waits that header and body name, and no longer than a queue can hold a message.
-pub fn later(response: &Response, in_body: Option<Duration>, now: Timestamp) -> Outcome {
+/// «Later», with the longest of the waits that the answer names, and no longer than a queue can hold a message. `known`
+/// is the wait that its type alone knows of.
+pub fn later(response: &Response, known: Option<Duration>, now: Timestamp) -> Outcome {
     let reason = format!("{}: the service asks for a pause", response.status);
-    match retry_after(&response.headers, now).max(in_body) {
-        Some(wait) => Outcome::RetryAfter { wait: wait.min(LONGEST_WAIT), reason },
+    match pause::asked(response, now).max(known) {
+        Some(wait) => Outcome::RetryAfter { wait: wait.min(pause::LONGEST), reason },
         None => Outcome::Retry { blame: Blame::Target, reason },
     }
 }
 
-/// The outcome that a status has at a service that people read, where its type knows nothing better. `in_body` is the
-/// wait that the body names.
-pub fn classify(response: &Response, in_body: Option<Duration>, now: Timestamp) -> Outcome {
+/// The outcome that a status has at a service that people read, where its type knows nothing better; `known` as in
+/// [`later`].
+pub fn classify(response: &Response, known: Option<Duration>, now: Timestamp) -> Outcome {
     match response.status {
-        429 | 503 => later(response, in_body, now),
+        429 | 503 => later(response, known, now),
         // What it cannot take now it may take later; the order is kept meanwhile.
         500 | 502 | 504..=599 => Outcome::Retry {
             blame: Blame::Target,

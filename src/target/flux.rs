@@ -15,7 +15,8 @@ use ::http::HeaderName;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Class, Outbound, RenderError, Response, Target, classify_by_status, excerpt, retry_after};
+use super::pause::asked;
+use super::{Class, Outbound, RenderError, Response, Target, classify_by_status, excerpt};
 use crate::domain::delivery::Delivery;
 use crate::domain::event::{Detail, Event, Original};
 use crate::domain::outcome::{Blame, Outcome};
@@ -483,14 +484,14 @@ impl Target for Flux {
                 excerpt(response)
             )),
             413 => Outcome::Rejected { reason: "413: the body is larger than a Receiver takes (3 MiB)".into() },
-            429 => match retry_after(&response.headers, now) {
+            429 => match asked(response, now) {
                 Some(wait) => Outcome::RetryAfter { wait, reason: "429: asked to wait".into() },
                 None => busy(
                     "429: a Receiver never answers that; it is a proxy's rate limit, or the notification-controller's \
                      event intake, which is the wrong Service",
                 ),
             },
-            503 if empty && retry_after(&response.headers, now).is_none() => {
+            503 if empty && asked(response, now).is_none() => {
                 busy("503 with an empty body: the Receiver is suspended or not ready")
             }
             500 if empty => Outcome::Retry {

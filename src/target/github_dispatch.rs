@@ -17,8 +17,9 @@ use ::http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::pause::{self, asked};
 use super::poke::{current, held, post_json};
-use super::{Class, Outbound, RenderError, Response, Target, classify_by_status, excerpt, retry_after};
+use super::{Class, Outbound, RenderError, Response, Target, classify_by_status, excerpt};
 use crate::domain::delivery::Delivery;
 use crate::domain::event::{Detail, Event, Original};
 use crate::domain::outcome::Outcome;
@@ -165,14 +166,13 @@ impl Target for GithubDispatch {
 /// How long a 403 or 429 asks us to wait; `None` where it is no rate limit.
 fn rate_limit(response: &Response, said: &str, now: Timestamp) -> Option<Duration> {
     let header = |name: &str| response.headers.get(name).and_then(|value| value.to_str().ok());
-    if let Some(wait) = retry_after(&response.headers, now) {
-        return Some(wait);
+    let used_up = header("x-ratelimit-remaining") == Some("0");
+    let reset = header("x-ratelimit-reset").and_then(|seconds| Timestamp::from_second(seconds.parse().ok()?).ok());
+    let reset =
+        reset.filter(|_| used_up).map(|reset| Duration::try_from(reset.duration_since(now)).unwrap_or_default());
+    if let Some(wait) = asked(response, now).max(reset) {
+        return Some(wait.min(pause::LONGEST));
     }
-    if header("x-ratelimit-remaining") == Some("0") {
-        let reset = header("x-ratelimit-reset").and_then(|seconds| Timestamp::from_second(seconds.parse().ok()?).ok());
-        let wait = reset.map(|reset| reset.duration_since(now).try_into().unwrap_or_default());
-        return Some(wait.unwrap_or(Duration::from_secs(60)));
-    }
-    let worded = response.status == 429 || said.to_ascii_lowercase().contains("rate limit");
+    let worded = used_up || response.status == 429 || said.to_ascii_lowercase().contains("rate limit");
     worded.then_some(Duration::from_secs(60))
 }

@@ -408,6 +408,11 @@ impl Target for Http {
         Class::Feed
     }
 
+    // Standard Webhooks asks receivers to go by the `webhook-id`, and CloudEvents by source and id.
+    fn is_idempotent(&self) -> bool {
+        matches!(self.keys.auth, Some(Auth::StandardWebhooks(_))) || self.keys.body == Body::Cloudevents
+    }
+
     fn needs_original(&self, _event: &Event) -> bool {
         self.keys.body == Body::Passthrough
     }

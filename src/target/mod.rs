@@ -23,6 +23,7 @@ pub mod mattermost;
 pub mod message;
 pub mod opsgenie;
 pub mod pagerduty;
+pub mod pause;
 pub mod poke;
 pub mod slack;
 pub mod teams;
@@ -208,6 +209,12 @@ pub trait Target: Debug + Send + Sync {
         self.refuses(event.kind()).map_or(Ok(()), Err)
     }
 
+    /// Whether a delivery that is sent twice is as good as one: the service knows it again, or what it does for it does
+    /// no harm twice. Else a delivery that was not answered is repeated as the target's `retry.unanswered` says.
+    fn is_idempotent(&self) -> bool {
+        self.class() == Class::InCluster
+    }
+
     /// Whether the request is rendered from the sender's own one.
     fn needs_original(&self, event: &Event) -> bool;
 
@@ -270,7 +277,7 @@ pub fn classify_by_status(response: &Response, now: Timestamp) -> Outcome {
         401 | 403 => Outcome::Retry { blame: Blame::Setup, reason: reason("the target refuses our credential") },
         404 => Outcome::Retry { blame: Blame::Setup, reason: reason("there is nothing at this URL") },
         408 | 425 => Outcome::Retry { blame: Blame::Target, reason: reason("the target wants it later") },
-        429 | 503 => match retry_after(&response.headers, now) {
+        429 | 503 => match pause::asked(response, now) {
             Some(wait) => Outcome::RetryAfter { wait, reason: reason("the target asks for a pause") },
             None => Outcome::Retry { blame: Blame::Target, reason: reason("the target asks for a pause") },
         },
@@ -281,14 +288,4 @@ pub fn classify_by_status(response: &Response, now: Timestamp) -> Outcome {
         }
         _ => Outcome::Retry { blame: Blame::Event, reason: reason("the target failed") },
     }
-}
-
-/// `Retry-After` in seconds or as a date (RFC 9110, 10.2.3).
-pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<std::time::Duration> {
-    let value = headers.get(::http::header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse::<f64>() {
-        return std::time::Duration::try_from_secs_f64(seconds).ok();
-    }
-    let date = jiff::fmt::rfc2822::DateTimeParser::new().relaxed_weekday(true).parse_timestamp(value).ok()?;
-    Some(date.duration_since(now).try_into().unwrap_or_default())
 }

@@ -164,6 +164,11 @@ impl Target for Opsgenie {
         Class::Feed
     }
 
+    // An alert under an open alias is counted there, and a second close changes nothing.
+    fn is_idempotent(&self) -> bool {
+        true
+    }
+
     fn wants(&self, event: &Event, _original: Option<&Original>) -> Result<(), String> {
         Message::of(event).step().map(drop)
     }

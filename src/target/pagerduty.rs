@@ -159,6 +159,11 @@ impl Target for Pagerduty {
         Class::Feed
     }
 
+    // A trigger under an open dedup_key is added to its alert, and a second resolve changes nothing.
+    fn is_idempotent(&self) -> bool {
+        true
+    }
+
     fn wants(&self, event: &Event, _original: Option<&Original>) -> Result<(), String> {
         Message::of(event).step().map(drop)
     }

@@ -308,7 +308,6 @@ impl Target for Slack {
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
         let body = chat::json(response);
-        let wait = chat::seconds(&body["retry_after"]);
         match (&self.way, response.status) {
             (Way::Webhook(_), 403 | 404 | 410) => held(format!(
                 "{}: Slack no longer takes messages by this webhook: {}",
@@ -317,11 +316,11 @@ impl Target for Slack {
             )),
             (Way::Api { .. }, 200) if body["ok"] == true => Outcome::Delivered,
             (Way::Api { .. }, 200) => match body["error"].as_str().unwrap_or("an answer that is not Slack's") {
-                error if LATER.contains(&error) => chat::later(response, wait, now),
+                error if LATER.contains(&error) => chat::later(response, None, now),
                 error if BROKEN.contains(&error) => held(format!("Slack refuses: {error}")),
                 error => Outcome::Rejected { reason: format!("Slack refuses this message: {error}") },
             },
-            _ => chat::classify(response, wait, now),
+            _ => chat::classify(response, None, now),
         }
     }
 

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use super::chat::{self, Draw, Size, secret_text};
 use super::markup::{self, Dialect, escape_html};
 use super::message::Message;
+use super::pause;
 use super::poke::{held, post_json};
 use super::text::{Unit, quiet};
 use super::{Class, Outbound, RenderError, Response, Target};
@@ -183,7 +184,7 @@ impl Target for Telegram {
             },
             401 | 404 => held(format!("{status}: Telegram does not know the bot's token")),
             403 => held(format!("403: the bot may not write to the chat: {description}")),
-            _ => chat::classify(response, chat::seconds(&body["parameters"]["retry_after"]), now),
+            _ => chat::classify(response, pause::seconds(&body["parameters"]["retry_after"]), now),
         }
     }
 

@@ -208,6 +208,49 @@ async fn a_rejected_delivery_becomes_a_dead_letter_at_once_and_the_next_one_pass
 }
 
 #[tokio::test]
+async fn what_was_sent_and_not_answered_is_repeated_unless_the_target_says_otherwise() {
+    let unanswered = [SendError::TimedOut(Duration::from_secs(30)), SendError::Broken("reset".into())];
+    for error in unanswered {
+        for (target, repeated) in [("feed", true), ("once", false), ("known", true), ("cluster-once", true)] {
+            let mut world = world();
+            world.deliverer.relay = relay(
+                r#"
+targets:
+  feed: { type: http, url: "https://feed.example.com/" }
+  once: { type: http, url: "https://feed.example.com/", retry: { unanswered: give_up } }
+  known: { type: http, url: "https://feed.example.com/", body: cloudevents, retry: { unanswered: give_up } }
+  cluster-once:
+    type: flux
+    url: https://flux.example.com
+    receiver: { type: generic-hmac, name: images, namespace: flux-system }
+    token: "ssm:/token"
+    retry: { unanswered: give_up }
+"#,
+            );
+            world.sender.answer_with(Err(error.clone()));
+            let kept = world.work(vec![world.message(target, 1, 1)]).await;
+            assert_eq!(kept.len(), usize::from(repeated), "{target}: {error}");
+            if !repeated {
+                let letter = &world.letters()[0];
+                assert_eq!((letter.class, letter.attempts), (GivenUp::Unanswered, 1));
+                assert!(letter.reason.contains("may have arrived"), "{}", letter.reason);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_never_left_is_tried_again_whatever_the_target_says_of_what_was_not_answered() {
+    let mut world = world();
+    world.deliverer.relay = relay(&RELAY.replace("retry: { max_age: 1h }", "retry: { unanswered: give_up }"));
+    world.sender.answer_with(Err(SendError::Connect("refused".into())));
+    world.sender.answer(503, "");
+    assert_eq!(world.work(vec![world.message("feed", 1, 1)]).await, ["feed-1"]);
+    assert_eq!(world.work(vec![world.message("feed", 1, 2)]).await, ["feed-1"]);
+    assert!(world.letters().is_empty());
+}
+
+#[tokio::test]
 async fn an_event_that_a_receiver_cannot_take_is_set_aside_after_three_attempts() {
     let world = world();
     for receives in 1..=3 {

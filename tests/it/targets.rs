@@ -599,6 +599,14 @@ mod sending {
         let patience = Duration::from_millis(50);
         let sent = HttpSender::new().send(post(url), &loopback(), patience).await;
         assert_eq!(sent.map(|answer| answer.status), Err(SendError::TimedOut(patience)));
+        // Nothing left where TLS was never agreed upon, or the other side was gone.
+        let url = format!("https://127.0.0.1:{port}/hook/secret-path");
+        let silent = TcpListener::bind("127.0.0.1:0").await.expect("port");
+        let silent = format!("https://{}/hook/secret-path", silent.local_addr().expect("address"));
+        for url in [url, silent] {
+            let sent = HttpSender::new().send(post(url), &loopback(), patience).await;
+            assert!(matches!(&sent, Err(SendError::Connect(_) | SendError::Tls(_))), "{sent:?}");
+        }
         let unused = TcpListener::bind("127.0.0.1:0").await.expect("port").local_addr().expect("address").port();
         let refused = send(format!("http://127.0.0.1:{unused}/hook/secret-path"), &loopback()).await;
         let Err(SendError::Connect(why)) = &refused else { panic!("{refused:?}") };

@@ -35,6 +35,10 @@ pub const LIMIT: usize = 1024 * 1024;
 const VISIBILITY: Duration = Duration::from_secs(300);
 /// How long a deduplication id is remembered, as on SQS.
 const DEDUPLICATION: Duration = Duration::from_secs(300);
+/// How long whoever sends is kept waiting for the disk.
+const SENDERS_PATIENCE: Duration = Duration::from_secs(10);
+/// The pause before what a disk has refused to note of messages that are handed out is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
 /// The longest hold, as on SQS.
 const LONGEST_HOLD: Duration = Duration::from_secs(12 * 3600);
 /// How many jobs share a transaction at most, which bounds what one failure makes us do again.
@@ -796,6 +800,22 @@ pub struct GroupCount {
 }
 
 impl EmbeddedQueue {
+    /// Has `work` done on messages that are handed out. Until it is, they and their group wait, also when a disk that
+    /// was full has room again: so it is tried for as long as they stay hidden.
+    async fn insist(
+        &self,
+        work: impl FnMut(&mut Round<'_>) -> Result<(), redb::Error> + Clone + Send + 'static,
+    ) -> Result<(), Unavailable> {
+        let end = Instant::now() + self.visibility;
+        loop {
+            let done = self.store.run("queue", work.clone()).await;
+            if done.is_ok() || Instant::now() + PAUSE > end {
+                return done;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
     /// The same queue, with this time after which messages come back when nobody deletes or holds them; it is 300 s
     /// else.
     pub fn with_visibility(self, visibility: Duration) -> Self {
@@ -863,7 +883,12 @@ impl Outbox for EmbeddedQueue {
             return Err(Unavailable { what: "queue", message });
         }
         let (name, messages) = (self.name, messages.to_vec());
-        self.store.run("queue", move |round| round.send(name, &messages)).await
+        let sent = self.store.run("queue", move |round| round.send(name, &messages));
+        tokio::time::timeout(SENDERS_PATIENCE, sent).await.unwrap_or_else(|_| {
+            // It may be stored yet, and is not stored twice when it is sent again.
+            let message = format!("the disk has not taken it within {SENDERS_PATIENCE:?}");
+            Err(Unavailable { what: "queue", message })
+        })
     }
 }
 
@@ -898,7 +923,7 @@ impl Queue for EmbeddedQueue {
                 Ok(())
             }
         };
-        self.store.run("queue", work).await
+        self.insist(work).await
     }
 
     async fn hold(&self, messages: &[Received], wait: Duration) -> Result<(), Unavailable> {
@@ -912,7 +937,7 @@ impl Queue for EmbeddedQueue {
             }
             Ok(())
         };
-        self.store.run("queue", work).await
+        self.insist(work).await
     }
 }
 
@@ -1360,6 +1385,18 @@ mod tests {
         assert_eq!((&*received[0].body, received[0].receives), ("a1", 1));
         assert_eq!(bench.killed().stored().await, ["a1", "b1"]);
         assert_eq!(bench.receives(9).await, ["b1"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sender_is_not_kept_waiting_for_a_disk_that_hangs() {
+        let bench = Bench::new();
+        let free = busy(&bench.store);
+        let late = bench.queue.send(&[message("a1")]).await.expect_err("the disk hangs");
+        assert_eq!(late.what, "queue");
+        tokio::time::resume();
+        drop(free);
+        bench.queue.send(&[message("a1"), message("a2")]).await.expect("the disk is back");
+        assert_eq!(bench.stored().await, ["a1", "a2"], "what it took in the end is not stored twice");
     }
 
     /// A disk that takes so many writes and no more.

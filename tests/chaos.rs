@@ -1,0 +1,466 @@
+//! Chaos: what was acknowledged arrives, whatever breaks on the way.
+//!
+//! `sluice serve` as a user runs it, on loopback, with senders that come again until they get their 2xx, as real ones
+//! do, and targets of which each has its bad times. Meanwhile it is killed at random, and its disk is full now and then.
+//! Every event that got a 202 has to arrive at every target of its route, in the order of its sender.
+//!
+//! A short run is part of every test run. The long one is for the hand, and prints the same report:
+//!
+//!     SLUICE_CHAOS_EVENTS=100000 cargo test --test chaos -- --nocapture whatever_breaks
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
+
+#[path = "support/moody.rs"]
+mod moody;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use moody::{Mood, Moody};
+
+const SECRET: &str = "hunter2-secret";
+
+/// Numbers that look random and are the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    /// A number below `end`.
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+
+    fn milliseconds(&mut self, range: std::ops::Range<u64>) -> Duration {
+        Duration::from_millis(range.start + self.below(range.end - range.start))
+    }
+}
+
+/// `sluice serve` on one port, however often it is killed.
+struct Serve {
+    folder: tempfile::TempDir,
+    address: SocketAddr,
+    child: Child,
+}
+
+impl Serve {
+    /// With this relay file, in which `{secret}` stands for the secrets' reference.
+    fn start(relay: &str) -> Self {
+        let folder = tempfile::tempdir().expect("folder");
+        let secret = folder.path().join("secret");
+        std::fs::write(&secret, SECRET).expect("secret");
+        let relay = relay.replace("{secret}", &format!("file:{}", secret.display()));
+        std::fs::write(folder.path().join("relay.yaml"), relay).expect("relay file");
+        let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("address");
+        let child = Self::spawn(folder.path(), free);
+        let serve = Self { folder, address: free, child };
+        serve.ready();
+        serve
+    }
+
+    fn spawn(folder: &Path, address: SocketAddr) -> Child {
+        let binary = match std::env::var_os("SLUICE_TEST_BIN_DIR") {
+            Some(folder) => PathBuf::from(folder).join("sluice"),
+            None => env!("CARGO_BIN_EXE_sluice").into(),
+        };
+        let log = File::options().create(true).append(true).open(folder.join("log")).expect("log");
+        // Writing beyond the limit that stands for a full disk has to be an error, as there, and no signal.
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]).arg(binary);
+        command.args(["serve", "--listen", &address.to_string(), "--config"]).arg(folder.join("relay.yaml"));
+        command.arg("--data").arg(folder.join("data")).env("AWS_LAMBDA_LOG_LEVEL", "ERROR");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("started")
+    }
+
+    fn ready(&self) {
+        let end = Instant::now() + Duration::from_secs(30);
+        while TcpStream::connect(self.address).is_err() {
+            assert!(Instant::now() < end, "it does not start: {}", self.log());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// What it last wrote.
+    fn log(&self) -> String {
+        let log = std::fs::read(self.folder.path().join("log")).unwrap_or_default();
+        String::from_utf8_lossy(&log[log.len().saturating_sub(4000)..]).into_owned()
+    }
+
+    /// Kills it, and starts it anew on what it left.
+    fn kill(&mut self) {
+        assert!(self.child.try_wait().expect("a process").is_none(), "it ended by itself: {}", self.log());
+        self.child.kill().expect("killed");
+        self.child.wait().expect("ended");
+        self.child = Self::spawn(self.folder.path(), self.address);
+    }
+
+    /// Lets files grow no further than this, as a full disk does; `unlimited` is a disk with room.
+    fn disk(&self, limit: &str) {
+        let pid = self.child.id().to_string();
+        let done = Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={limit}:unlimited")]).status();
+        assert!(done.expect("prlimit, of util-linux").success());
+    }
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What senders send: samples of `events/`, of which each names its sender and its place in that sender's order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Push,
+    Image,
+    Alert,
+}
+
+const KINDS: [Kind; 3] = [Kind::Push, Kind::Image, Kind::Alert];
+
+/// The request for an event, whole.
+fn request(kind: Kind, mark: &str) -> Vec<u8> {
+    let sample = |name: &str, replaced: &[&str]| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("events").join(name);
+        let text = std::fs::read_to_string(path).expect("a sample");
+        replaced.iter().fold(text, |text, part| {
+            assert!(text.contains(part), "{name} has {part}");
+            text.replace(part, mark)
+        })
+    };
+    let (source, proof, body) = match kind {
+        Kind::Push => {
+            let body = sample("github/push.json", &["main"]);
+            let mut mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).expect("a key");
+            mac.update(body.as_bytes());
+            let mac = data_encoding::HEXLOWER.encode(&mac.finalize().into_bytes());
+            let proof =
+                format!("x-github-event: push\r\nx-github-delivery: {mark}\r\nx-hub-signature-256: sha256={mac}");
+            ("github", proof, body)
+        }
+        Kind::Image => {
+            let id = "b98847e3-89ca-5947-ab9c-c8426fe303f9";
+            ("registry", format!("authorization: Bearer {SECRET}"), sample("distribution/push.json", &["0.14.0", id]))
+        }
+        Kind::Alert => {
+            let body = sample("alertmanager/firing.json", &["HighErrorRate"]);
+            ("alertmanager", format!("authorization: Bearer {SECRET}"), body)
+        }
+    };
+    let length = body.len();
+    let head = format!("POST /{source} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{proof}\r\n");
+    format!("{head}content-length: {length}\r\n\r\n{body}").into_bytes()
+}
+
+/// One sender: it keeps its connection while that lasts.
+struct Sender {
+    address: SocketAddr,
+    connection: Option<BufReader<TcpStream>>,
+}
+
+impl Sender {
+    fn new(address: SocketAddr) -> Self {
+        Self { address, connection: None }
+    }
+
+    /// The status of the answer; none where none came.
+    fn send(&mut self, request: &[u8]) -> Option<u16> {
+        let answer = self.exchange(request).ok();
+        if answer.is_none() {
+            self.connection = None;
+        }
+        answer
+    }
+
+    fn exchange(&mut self, request: &[u8]) -> std::io::Result<u16> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => {
+                let stream = TcpStream::connect(self.address)?;
+                stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+                stream.set_nodelay(true)?;
+                none.insert(BufReader::new(stream))
+            }
+        };
+        connection.get_mut().write_all(request)?;
+        let (mut status, mut length) = (0, 0);
+        loop {
+            let mut line = String::new();
+            if connection.read_line(&mut line)? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            let line = line.trim_end().to_ascii_lowercase();
+            if let Some(rest) = line.strip_prefix("http/1.1 ") {
+                status = rest[..3].parse().expect("a status");
+            } else if let Some(rest) = line.strip_prefix("content-length: ") {
+                length = rest.parse().expect("a length");
+            } else if line.is_empty() {
+                break;
+            }
+        }
+        connection.read_exact(&mut vec![0; length])?;
+        Ok(status)
+    }
+
+    /// Sends as a real sender does, again and again until it is taken. How often it was not.
+    fn insist(&mut self, request: &[u8]) -> usize {
+        let mut refused = 0;
+        loop {
+            match self.send(request) {
+                Some(202) => return refused,
+                Some(503) | None => refused += 1,
+                Some(status) => panic!("an answer that no sender should get: {status}"),
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// The relay file for these targets.
+fn relay(targets: &[(&str, &Moody)]) -> String {
+    let mut text = String::from(
+        "sources:
+  github: { type: github, secret: '{secret}' }
+  registry: { type: distribution, secret: '{secret}' }
+  alertmanager: { type: alertmanager, secret: '{secret}' }
+egress: { allow: [127.0.0.0/8] }
+routes:
+  - { from: [github, registry], to: [cluster] }
+  - { to: [feed, chat] }
+targets:
+",
+    );
+    for (name, receiver) in targets {
+        let url = receiver.url();
+        let keys = match *name {
+            "cluster" => {
+                let receiver = "{ type: generic-hmac, name: all, namespace: flux-system }";
+                format!("type: flux, url: '{url}', receiver: {receiver}, token: '{{secret}}'")
+            }
+            _ => format!("type: http, url: '{url}/'"),
+        };
+        writeln!(text, "  {name}: {{ {keys}, timeout: 2s }}").expect("text");
+    }
+    text
+}
+
+fn number_of_events() -> usize {
+    std::env::var("SLUICE_CHAOS_EVENTS").map_or(1500, |number| number.parse().expect("a number of events"))
+}
+
+/// What became of the events at one target.
+#[derive(Default)]
+struct Account {
+    expected: usize,
+    lost: usize,
+    duplicated: usize,
+    reordered: usize,
+}
+
+impl Account {
+    /// Of `acknowledged`, by sender, what `arrivals` has.
+    fn of(
+        acknowledged: &BTreeMap<usize, Vec<Kind>>,
+        takes: impl Fn(Kind) -> bool,
+        arrivals: &[(usize, usize)],
+    ) -> Self {
+        let mut account = Self::default();
+        let mut seen: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+        let mut latest: BTreeMap<usize, usize> = BTreeMap::new();
+        for &(sender, number) in arrivals {
+            let times = seen.entry((sender, number)).or_default();
+            *times += 1;
+            if *times > 1 {
+                account.duplicated += 1;
+                continue;
+            }
+            let latest = latest.entry(sender).or_default();
+            account.reordered += usize::from(number < *latest);
+            *latest = number.max(*latest);
+        }
+        for (sender, kinds) in acknowledged {
+            for (number, _) in kinds.iter().enumerate().filter(|(_, kind)| takes(**kind)) {
+                account.expected += 1;
+                account.lost += usize::from(!seen.contains_key(&(*sender, number)));
+            }
+        }
+        account
+    }
+}
+
+const SENDERS: usize = 8;
+
+#[test]
+fn what_was_acknowledged_arrives_in_order_whatever_breaks() {
+    let events = number_of_events();
+    let began = Instant::now();
+    let (cluster, feed, chat) = (Moody::start(), Moody::start(), Moody::start());
+    let targets = [("cluster", &cluster), ("feed", &feed), ("chat", &chat)];
+    let mut serve = Serve::start(&relay(&targets));
+    let address = serve.address;
+    let (sent, refused, over) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
+    let (mut kills, mut full, mut bad_times) = (0, 0, 0);
+
+    let acknowledged: BTreeMap<usize, Vec<Kind>> = thread::scope(|scope| {
+        let senders: Vec<_> = (0..SENDERS)
+            .map(|sender| {
+                let (sent, refused) = (&sent, &refused);
+                scope.spawn(move || {
+                    let mut connection = Sender::new(address);
+                    let mut kinds = Vec::new();
+                    while sent.fetch_add(1, Ordering::Relaxed) < events {
+                        let number = kinds.len();
+                        let kind = KINDS[(sender + number) % KINDS.len()];
+                        let request = request(kind, &moody::mark(sender, number));
+                        refused.fetch_add(connection.insist(&request), Ordering::Relaxed);
+                        kinds.push(kind);
+                    }
+                    (sender, kinds)
+                })
+            })
+            .collect();
+        // Each target has bad times of its own, short ones: what follows a failure is a wait of a second and more.
+        let moods: Vec<_> = targets
+            .into_iter()
+            .enumerate()
+            .map(|(i, (_, receiver))| {
+                let over = &over;
+                scope.spawn(move || {
+                    let (mut dice, mut times) = (Dice(1000 + i as u64), 0);
+                    while !over.load(Ordering::Relaxed) {
+                        thread::sleep(dice.milliseconds(500..3000));
+                        let bad = Mood::BAD[usize::try_from(dice.below(Mood::BAD.len() as u64)).expect("small")];
+                        receiver.be(bad);
+                        times += 1;
+                        thread::sleep(dice.milliseconds(50..600));
+                        receiver.be(Mood::Well);
+                    }
+                    times
+                })
+            })
+            .collect();
+        let mut dice = Dice(7);
+        while !senders.iter().all(thread::ScopedJoinHandle::is_finished) {
+            thread::sleep(dice.milliseconds(500..4000));
+            if dice.below(3) == 0 {
+                serve.disk("65536");
+                full += 1;
+                thread::sleep(dice.milliseconds(100..1500));
+                serve.disk("unlimited");
+            } else {
+                serve.kill();
+                kills += 1;
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+        bad_times += moods.into_iter().map(|moods| moods.join().expect("no panic")).sum::<usize>();
+        senders.into_iter().map(|sender| sender.join().expect("no panic")).collect()
+    });
+    let taken = began.elapsed();
+
+    // Everything is well again, and what is left arrives. A minute without any arrival at all is the end.
+    let takes = |name: &str, kind: Kind| name != "cluster" || kind != Kind::Alert;
+    let account = |name: &'static str, receiver: &Moody| {
+        Account::of(&acknowledged, |kind| takes(name, kind), &receiver.arrivals())
+    };
+    let expected = targets.map(|(name, receiver)| account(name, receiver).expected);
+    let have_all = || targets.iter().zip(expected).all(|((_, receiver), all)| receiver.count() >= all);
+    let arrived = || targets.iter().map(|(_, receiver)| receiver.count()).sum::<usize>();
+    let (mut last, mut since) = (arrived(), Instant::now());
+    // Counting comes first: looking at each of them takes its time.
+    while since.elapsed().as_secs() < 60
+        && !(have_all() && targets.iter().all(|(name, receiver)| account(name, receiver).lost == 0))
+    {
+        thread::sleep(Duration::from_millis(200));
+        let now = arrived();
+        if now > last {
+            (last, since) = (now, Instant::now());
+        }
+    }
+
+    let mut report = format!(
+        "{} events of {SENDERS} senders acknowledged in {:.0} s, the last delivered after {:.0} s; {kills} kills, the disk full {full} \
+         times, {bad_times} bad times of targets; {} requests were refused or not answered, and sent again\n",
+        acknowledged.values().map(Vec::len).sum::<usize>(),
+        taken.as_secs_f64(),
+        began.elapsed().as_secs_f64(),
+        refused.load(Ordering::Relaxed),
+    );
+    for (name, receiver) in targets {
+        let Account { expected, lost, duplicated, reordered } = account(name, receiver);
+        let faults = receiver.faults();
+        writeln!(
+            report,
+            "{name:8} {expected} events: {lost} lost, {duplicated} duplicated, {reordered} reordered; {faults}"
+        )
+        .expect("text");
+    }
+    println!("{report}");
+    let accounts = targets.map(|(name, receiver)| account(name, receiver));
+    assert!(accounts.iter().all(|account| account.lost == 0), "{report}{}", serve.log());
+    // Only at a receiver in a cluster may an event that it cannot take be passed by others.
+    assert!(accounts[1..].iter().all(|account| account.reordered == 0), "{report}");
+    assert!(kills + full > 0 && bad_times > 0, "{report}");
+}
+
+#[test]
+fn one_payload_that_always_fails_delays_those_behind_it_by_seconds_at_a_receiver_and_keeps_its_place_at_a_chat() {
+    let (cluster, feed, chat) = (Moody::start(), Moody::start(), Moody::start());
+    let serve = Serve::start(&relay(&[("cluster", &cluster), ("feed", &feed), ("chat", &chat)]));
+    for receiver in [&cluster, &feed] {
+        receiver.refuse(&moody::mark(0, 0));
+    }
+    let mut sender = Sender::new(serve.address);
+    for number in 0..6 {
+        sender.insist(&request(Kind::Image, &moody::mark(0, number)));
+    }
+    let began = Instant::now();
+    cluster.wait_for(5);
+    chat.wait_for(6);
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    assert_eq!(cluster.arrivals(), (1..6).map(|number| (0, number)).collect::<Vec<_>>());
+    assert!(feed.arrivals().is_empty(), "nothing may pass it");
+    feed.refuse("nothing any more");
+    feed.wait_for(6);
+    assert_eq!(feed.arrivals(), (0..6).map(|number| (0, number)).collect::<Vec<_>>());
+}
+
+/// The time from 202 to arrival that 99 of 100 events stay under.
+fn p99(serve: &Serve, good: &Moody, senders: std::ops::Range<usize>) -> Duration {
+    let mut took = Vec::new();
+    let mut connection = Sender::new(serve.address);
+    for sender in senders {
+        let number = good.count();
+        connection.insist(&request(Kind::Image, &moody::mark(sender, 0)));
+        let began = Instant::now();
+        good.wait_for(number + 1);
+        took.push(began.elapsed());
+    }
+    took.sort();
+    took[took.len() * 99 / 100]
+}
+
+#[test]
+fn a_target_that_is_slow_or_dead_changes_nothing_for_the_others() {
+    let (good, slow, dead) = (Moody::start(), Moody::start(), Moody::start());
+    let serve = Serve::start(&relay(&[("cluster", &good), ("feed", &slow), ("chat", &dead)]));
+    p99(&serve, &good, 0..20);
+    let without = p99(&serve, &good, 20..220);
+    slow.be(Mood::Silent);
+    dead.be(Mood::Reset);
+    let with = p99(&serve, &good, 220..420);
+    println!("p99 from 202 to arrival: {without:?} with all targets well, {with:?} with one silent and one dead");
+    assert!(with < 4 * without + Duration::from_millis(250), "{without:?} without, {with:?} with");
+}
