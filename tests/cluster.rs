@@ -11,8 +11,12 @@ use serde_json::{Value, json};
 use sluice::relay::Relay;
 use sluice::rim::yaml;
 
+fn base(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("infra/cluster").join(name)
+}
+
 fn agent() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("infra/cluster/agent")
+    base("agent")
 }
 
 /// What kustomize makes of a folder; `None` where there is no kubectl.
@@ -47,6 +51,38 @@ fn only<'a>(built: &'a [Value], kind: &str) -> &'a Value {
 fn config_map<'a>(built: &'a [Value], name: &str) -> &'a Value {
     let named = |one: &&&Value| one["metadata"]["name"].as_str().is_some_and(|one| one.starts_with(name));
     of(built, "ConfigMap").iter().find(named).copied().unwrap_or_else(|| panic!("no {name}"))
+}
+
+/// Writes the overlay in a base's README beside a copy of the base, which is there called `../base`.
+fn overlay(of: &Path) -> (tempfile::TempDir, PathBuf) {
+    let readme = fs::read_to_string(of.join("README.md")).expect("README");
+    let overlay = readme.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an overlay");
+    let folder = tempfile::tempdir().expect("folder");
+    let (base, own) = (folder.path().join("base"), folder.path().join("overlay"));
+    for folder in [&base, &own] {
+        fs::create_dir(folder).expect("folder");
+    }
+    for file in fs::read_dir(of).expect("folder") {
+        let file = file.expect("file");
+        fs::copy(file.path(), base.join(file.file_name())).expect("copied");
+    }
+    fs::write(own.join("kustomization.yaml"), overlay).expect("written");
+    (folder, own)
+}
+
+/// The relay file of an example, as it is written.
+fn example(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("infra/examples").join(name).join("relay.yaml");
+    yaml::parse(&fs::read_to_string(path).expect("relay file")).unwrap_or_else(|why| panic!("{why}")).value
+}
+
+/// The parameter that becomes the key `token` of this Secret.
+fn parameter_of<'a>(built: &'a [Value], secret: &str) -> &'a str {
+    let external = of(built, "ExternalSecret").into_iter().find(|one| one["spec"]["target"]["name"] == secret);
+    let external = &external.unwrap_or_else(|| panic!("nothing makes the Secret {secret}"))["spec"];
+    let [data] = &external["data"].as_array().expect("data")[..] else { panic!("more than one key in {secret}") };
+    assert_eq!(data["secretKey"], "token");
+    data["remoteRef"]["key"].as_str().expect("key")
 }
 
 fn relay_of(built: &[Value]) -> Relay {
@@ -129,18 +165,7 @@ fn nobody_gets_in_but_to_the_metrics_of_the_agents_pods() {
 
 #[test]
 fn the_overlay_in_the_readme_sets_all_that_is_a_users() {
-    let readme = fs::read_to_string(agent().join("README.md")).expect("README");
-    let overlay = readme.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an overlay");
-    let folder = tempfile::tempdir().expect("folder");
-    let (base, own) = (folder.path().join("base"), folder.path().join("overlay"));
-    for folder in [&base, &own] {
-        fs::create_dir(folder).expect("folder");
-    }
-    for file in fs::read_dir(agent()).expect("folder") {
-        let file = file.expect("file");
-        fs::copy(file.path(), base.join(file.file_name())).expect("copied");
-    }
-    fs::write(own.join("kustomization.yaml"), overlay).expect("written");
+    let (_folder, own) = overlay(&agent());
     let relay = "targets:\n  mine: { type: http, url: \"https://mine.example.com/\" }\n";
     fs::write(own.join("agent.yaml"), relay).expect("written");
     let Some(built) = build(&own) else { return };
@@ -158,5 +183,89 @@ fn the_overlay_in_the_readme_sets_all_that_is_a_users() {
     for (name, value) in base.iter().filter(|(_, value)| value.as_str().is_some_and(|value| value.contains("example")))
     {
         assert_ne!(&environment[name], value, "the overlay leaves the example's {name}");
+    }
+}
+
+#[test]
+fn flux_has_the_receivers_of_the_example_with_the_tokens_that_its_relay_file_names() {
+    let Some(built) = build(&base("flux")) else { return };
+    let relay = example("flux");
+    let receivers = of(&built, "Receiver");
+    let targets = relay["targets"].as_object().expect("targets").values().filter(|target| target["type"] == "flux");
+    let targets: Vec<_> = targets.collect();
+    assert_eq!(receivers.len(), targets.len());
+    for target in targets {
+        let (own, named) = (&target["receiver"], |one: &&&Value| one["metadata"]["name"] == target["receiver"]["name"]);
+        let receiver = receivers.iter().find(named).unwrap_or_else(|| panic!("no Receiver {own}"));
+        assert_eq!(receiver["metadata"]["namespace"], own["namespace"]);
+        assert_eq!((&receiver["spec"]["type"], &receiver["spec"]["events"]), (&own["type"], &own["events"]));
+        let secret = receiver["spec"]["secretRef"]["name"].as_str().expect("secret");
+        assert_eq!(target["token"], format!("ssm:{}", parameter_of(&built, secret)));
+    }
+    let tokens = of(&built, "ExternalSecret").into_iter().find(|one| one["metadata"]["name"] == "sluice-receiver");
+    assert_eq!(
+        tokens.expect("the Receivers' tokens")["spec"]["target"]["template"]["metadata"]["labels"],
+        json!({ "reconcile.fluxcd.io/watch": "Enabled" }),
+        "or the paths follow a new token only after ten minutes"
+    );
+}
+
+#[test]
+fn what_flux_says_is_signed_with_the_secret_by_which_the_example_checks_it() {
+    let Some(built) = build(&base("flux")) else { return };
+    let provider = only(&built, "Provider");
+    assert_eq!(provider["spec"]["type"], "generic-hmac");
+    let secret = provider["spec"]["secretRef"]["name"].as_str().expect("secret");
+    let source = &example("flux")["sources"]["flux"];
+    assert_eq!(
+        (&source["type"], &source["secret"]),
+        (&json!("flux"), &format!("ssm:{}", parameter_of(&built, secret)).into())
+    );
+    let address = provider["spec"]["address"].as_str().expect("address");
+    assert!(address.ends_with(".invalid/flux"), "a placeholder, with the source's name as path: {address}");
+    let alerts = of(&built, "Alert");
+    assert!(!alerts.is_empty());
+    for alert in alerts {
+        assert_eq!(alert["spec"]["providerRef"]["name"], provider["metadata"]["name"]);
+        assert_eq!(alert["metadata"]["namespace"], provider["metadata"]["namespace"], "Flux looks nowhere else");
+        assert_eq!(alert["spec"]["eventSeverity"], "info", "with `error`, nobody hears that it is over");
+    }
+}
+
+#[test]
+fn the_way_in_leads_to_the_receivers_and_not_to_the_controllers_own_intake() {
+    let Some(built) = build(&base("flux")) else { return };
+    let [rule] = &only(&built, "HTTPRoute")["spec"]["rules"].as_array().expect("rules")[..] else { panic!("one rule") };
+    assert_eq!(rule["backendRefs"], json!([{ "name": "webhook-receiver", "port": 80 }]));
+    assert_eq!(rule["matches"], json!([{ "path": { "type": "PathPrefix", "value": "/hook/" } }]));
+}
+
+#[test]
+fn alertmanager_proves_itself_with_the_secret_by_which_the_example_checks_it() {
+    let Some(built) = build(&base("alertmanager")) else { return };
+    let spec = &only(&built, "AlertmanagerConfig")["spec"];
+    let [receiver] = &spec["receivers"].as_array().expect("receivers")[..] else { panic!("one receiver") };
+    assert_eq!(receiver["name"], spec["route"]["receiver"]);
+    let [webhook] = &receiver["webhookConfigs"].as_array().expect("webhooks")[..] else { panic!("one webhook") };
+    assert_eq!(webhook["sendResolved"], true);
+    let authorization = &webhook["httpConfig"]["authorization"];
+    assert_eq!((&authorization["type"], &authorization["credentials"]["key"]), (&json!("Bearer"), &json!("token")));
+    let secret = authorization["credentials"]["name"].as_str().expect("secret");
+    let source = &example("alerts-only")["sources"]["alertmanager"];
+    assert_eq!(source["secret"], format!("ssm:{}", parameter_of(&built, secret)));
+    assert!(source.get("header").is_none(), "then it would not be a bearer token");
+}
+
+#[test]
+fn the_overlays_of_flux_and_alertmanager_leave_no_placeholder() {
+    for name in ["flux", "alertmanager"] {
+        let (_folder, own) = overlay(&base(name));
+        let (Some(before), Some(after)) = (build(&base(name)), build(&own)) else { return };
+        let text = |built: &[Value]| Value::from(built.to_vec()).to_string();
+        assert!(text(&before).contains(".invalid"));
+        for placeholder in [".invalid", "aws-parameter-store", "\"name\":\"public\""] {
+            assert!(!text(&after).contains(placeholder), "{name}: {placeholder}");
+        }
+        assert_eq!(before.len(), after.len());
     }
 }
