@@ -37,6 +37,8 @@ pub struct Message {
     pub left_out: u64,
     /// The name of the source that it came by.
     pub source: String,
+    /// What kind of event it tells: `image_push`, `git` or `alert`.
+    pub kind: &'static str,
     /// When it happened.
     pub time: Option<Timestamp>,
 }
@@ -142,10 +144,10 @@ fn word(status: Status, severity: Severity) -> Option<&'static str> {
     }
 }
 
-fn headline(tone: Tone, status: Status, severity: Severity, title: &str) -> String {
+fn words(status: Status, severity: Severity, title: &str) -> String {
     match word(status, severity) {
-        Some(word) => format!("{} {word}: {title}", tone.sign()),
-        None => format!("{} {title}", tone.sign()),
+        Some(word) => format!("{word}: {title}"),
+        None => title.to_owned(),
     }
 }
 
@@ -157,7 +159,7 @@ impl Item {
 
     /// Sign, word and title on one line.
     pub fn headline(&self) -> String {
-        headline(self.tone(), self.status, self.severity, &self.title)
+        format!("{} {}", self.tone().sign(), words(self.status, self.severity, &self.title))
     }
 
     /// The item as plain text, one thing a line.
@@ -188,7 +190,12 @@ impl Message {
 
     /// Sign, word and title on one line.
     pub fn headline(&self) -> String {
-        headline(self.tone(), self.status, self.severity, &self.title)
+        format!("{} {}", self.tone().sign(), self.words())
+    }
+
+    /// Word and title on one line, for where a sign cannot stand.
+    pub fn words(&self) -> String {
+        words(self.status, self.severity, &self.title)
     }
 
     /// Whether people may be pinged: for what is neither over nor only for the record.
@@ -260,6 +267,7 @@ impl Message {
             items,
             left_out: 0,
             source: event.source.to_string(),
+            kind: event.kind(),
             time: event.time,
         }
     }

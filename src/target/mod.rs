@@ -5,6 +5,7 @@
 
 pub mod argo_events;
 pub mod argocd;
+pub mod aws;
 pub mod chat;
 pub mod flux;
 pub mod github_dispatch;
@@ -20,6 +21,7 @@ pub mod opsgenie;
 pub mod pagerduty;
 pub mod poke;
 pub mod slack;
+pub mod sns;
 pub mod tekton;
 pub mod telegram;
 pub mod template;
@@ -92,6 +94,7 @@ pub static TYPES: &[TargetType] = &[
     TargetType::new::<opsgenie::Opsgenie>("opsgenie", "alerts at Opsgenie, created and closed"),
     TargetType::new::<opsgenie::Opsgenie>("jsm", "alerts of Jira Service Management, created and closed"),
     TargetType::new::<telegram::Telegram>("telegram", "a chat of Telegram, by a bot's token"),
+    TargetType::new::<sns::Sns>("sns", "a topic of Amazon SNS, standard or FIFO"),
 ];
 
 /// A request to send. Its URL may be a secret in itself, so that `Debug` shows only method and host.
@@ -99,12 +102,15 @@ pub static TYPES: &[TargetType] = &[
 pub struct Outbound {
     /// The method.
     pub method: Method,
-    /// The whole URL, byte for byte.
+    /// The whole URL, byte for byte; of a request to a service of AWS the path alone: where that is, those who sign it
+    /// know.
     pub url: String,
     /// The headers; one that carries a credential is marked sensitive.
     pub headers: HeaderMap,
     /// The body, byte for byte.
     pub body: Bytes,
+    /// The service of AWS that it is for: it is signed with the credentials of the process that sends it.
+    pub aws: Option<aws::Service>,
 }
 
 impl Outbound {
@@ -112,7 +118,7 @@ impl Outbound {
     pub fn post(url: String, content_type: &'static str, body: impl Into<Bytes>) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert(::http::header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-        Self { method: Method::POST, url, headers, body: body.into() }
+        Self { method: Method::POST, url, headers, body: body.into(), aws: None }
     }
 
     /// Sets a header to a text that is no secret. A text that no header can carry is an error.
@@ -140,6 +146,7 @@ impl Outbound {
 impl fmt::Debug for Outbound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let host = url::Url::parse(&self.url).ok().and_then(|url| url.host_str().map(str::to_owned));
+        let host = host.or_else(|| self.aws.as_ref().map(|service| service.id.to_owned()));
         write!(f, "{} {} ({} bytes)", self.method, host.as_deref().unwrap_or("?"), self.body.len())
     }
 }

@@ -29,6 +29,8 @@ opsgenie: { type: opsgenie, api_key: "env:T" }
 jsm: { type: jsm, api_key: "env:T" }
 telegram: { type: telegram, token: "env:T", chat: -1001234567890, mention: ["@oncall", 42] }
 telegram-own: { type: telegram, token: "env:T", chat: "@alerts", api_url: "https://telegram.example.com/api" }
+sns: { type: sns, topic_arn: "arn:aws:sns:eu-west-1:123456789012:alerts" }
+sns-fifo: { type: sns, topic_arn: "arn:aws-cn:sns:cn-north-1:123456789012:alerts.fifo" }
 "##;
 
 /// The value of every token.
@@ -241,14 +243,22 @@ pub fn occasions() -> Vec<(&'static str, Delivery)> {
     ]
 }
 
-/// A request for reviewing: a body of JSON is laid out.
+/// A request for reviewing: a body of JSON or of a form is laid out.
 fn as_text(request: &Outbound) -> String {
     let mut text = format!("{} {}\n", request.method, request.url);
+    if let Some(service) = &request.aws {
+        let region = service.region.as_deref().unwrap_or("the process's region");
+        text.push_str(&format!("(signed for {} in {region})\n", service.name));
+    }
     for (name, value) in &request.headers {
         text.push_str(&format!("{name}: {}\n", value.to_str().expect("text")));
     }
     let body = match serde_json::from_slice::<Value>(&request.body) {
         Ok(body) => serde_json::to_string_pretty(&body).expect("JSON"),
+        Err(_) if text.contains("x-www-form-urlencoded") => {
+            let pairs = form_urlencoded::parse(&request.body);
+            pairs.map(|(name, value)| format!("{name} = {value}")).collect::<Vec<_>>().join("\n")
+        }
         Err(_) => String::from_utf8_lossy(&request.body).into_owned(),
     };
     format!("{text}\n{body}\n")
@@ -310,3 +320,4 @@ mod opsgenie;
 mod pagerduty;
 mod slack;
 mod telegram;
+mod sns;

@@ -174,6 +174,10 @@ pub fn render(entry: &TargetEntry, delivery: &Delivery) -> Outbound {
 
 fn as_text(request: &Outbound) -> String {
     let mut text = format!("{} {}\n", request.method, request.url);
+    if let Some(service) = &request.aws {
+        let region = service.region.as_deref().unwrap_or("the process's region");
+        text.push_str(&format!("(signed for {} in {region})\n", service.name));
+    }
     for (name, value) in &request.headers {
         text.push_str(&format!("{name}: {}\n", value.to_str().expect("text")));
     }
