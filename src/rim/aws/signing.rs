@@ -11,6 +11,7 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials as _;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
+use aws_smithy_types::error::display::DisplayErrorContext;
 use aws_types::SdkConfig;
 use aws_types::service_config::ServiceConfigKey;
 use futures_util::FutureExt as _;
@@ -20,7 +21,8 @@ use ipnet::IpNet;
 use tokio::time::Instant;
 
 use super::Sdk;
-use crate::port::{Connection, SendError, Sender};
+use crate::port::{Clock as _, Connection, SendError, Sender};
+use crate::rim::clock::SystemClock;
 use crate::rim::sender::HttpSender;
 use crate::target::aws::Service;
 use crate::target::{Outbound, Response};
@@ -46,16 +48,14 @@ impl SigningSender {
 
     async fn credentials(&self, config: &SdkConfig) -> Result<Credentials, SendError> {
         let kept = || self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = SystemTime::now();
+        let now = SystemTime::from(SystemClock.now());
         if let Some((credentials, _)) = kept().as_ref().filter(|(_, until)| now < *until) {
             return Ok(credentials.clone());
         }
         let unusable = |why: String| SendError::Unusable(format!("no credentials for AWS: {why}"));
         let provider = config.credentials_provider().ok_or_else(|| unusable("none are configured".into()))?;
         let found = provider.provide_credentials().await;
-        let credentials = found.map_err(|error| {
-            unusable(aws_smithy_types::error::display::DisplayErrorContext(error).to_string())
-        })?;
+        let credentials = found.map_err(|error| unusable(DisplayErrorContext(error).to_string()))?;
         let until = match credentials.expiry() {
             Some(end) => end.checked_sub(BEFORE_THE_END).unwrap_or(now),
             None => now + WITHOUT_END,
@@ -77,7 +77,7 @@ impl SigningSender {
             .identity(&identity)
             .region(region)
             .name(service.name)
-            .time(SystemTime::now())
+            .time(SystemTime::from(SystemClock.now()))
             .settings(SigningSettings::default())
             .build()
             .map_err(|error| unusable(&error))?
