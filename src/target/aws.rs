@@ -6,13 +6,13 @@
 //! Errors come in two dresses: XML with `<Code>` and `<Message>` (the query protocol of SNS), or JSON whose type stands
 //! in `__type` or in the header `x-amzn-errortype`. A status says less than the code: with JSON, a refused credential is
 //! a 400.
-//! Sources: the service models of SNS, SESv2 and EventBridge in botocore 1.43 (read 2026-11); "Common errors" of their
+//! Sources: the service models of SNS, SESv2 and EventBridge in botocore 1.44 (read 2026-11); "Common errors" of their
 //! API references.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::poke::held;
+use super::poke::{busy, held};
 use super::{Outbound, Response, chat};
 use crate::domain::outcome::Outcome;
 use crate::relay::format::{At, Problems, Read, parsed};
@@ -174,7 +174,8 @@ pub fn classify(response: &Response, now: Timestamp) -> Outcome {
         _ if failure.is_later() => chat::later(response, None, now),
         429 | 503 => chat::later(response, None, now),
         _ if failure.is_lasting() => held(reason),
-        401 | 403 | 404 | 500.. => held(reason),
+        401 | 403 | 404 => held(reason),
+        500.. => busy(reason),
         400 | 413 | 422 => Outcome::Rejected { reason },
         _ => chat::classify(response, None, now),
     }

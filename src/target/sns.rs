@@ -9,7 +9,7 @@
 //! the long one is refused (InvalidParameter). A subject has less than 100 characters on one line. The model says
 //! "UTF-8 text" since 2026, and before: ASCII that begins with a letter, a digit or punctuation, which is what we keep
 //! to.
-//! Sources: Publish in the service model of botocore 1.43 and in the API reference of SNS (read 2026-11).
+//! Sources: Publish in the service model of botocore 1.44 and in the API reference of SNS (read 2026-11).
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -93,7 +93,7 @@ impl Target for Sns {
     }
 
     fn render(&self, delivery: &Delivery, _secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
-        let requests = chat::bodies(self, &delivery.event).map(|mut body| {
+        let requests = chat::bodies(self, &delivery.event).into_iter().map(|mut body| {
             if self.topic_arn.is_fifo() {
                 let key = Message::of(&delivery.event).key;
                 body["MessageGroupId"] = key.unwrap_or_else(|| delivery.event.source.to_string()).into();
@@ -101,7 +101,7 @@ impl Target for Sns {
             }
             self.topic_arn.publish(&body)
         });
-        Ok(requests.into())
+        Ok(requests.collect())
     }
 
     fn tries_next(&self, response: &Response) -> bool {

@@ -319,5 +319,5 @@ fn no_service_is_sent_a_credential_out_of_a_text() {
 mod opsgenie;
 mod pagerduty;
 mod slack;
-mod telegram;
 mod sns;
+mod telegram;

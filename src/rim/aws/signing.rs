@@ -138,7 +138,7 @@ fn own_endpoint(config: &SdkConfig, service: &Service) -> Option<String> {
     for_it.or_else(|| config.endpoint_url().map(str::to_owned))
 }
 
-/// The endpoint of `service` in `region`. Source: `partitions.json` in botocore 1.43 (read 2026-11), without the
+/// The endpoint of `service` in `region`. Source: `partitions.json` in botocore 1.44 (read 2026-11), without the
 /// partitions that are cut off from the internet.
 fn endpoint(config: &SdkConfig, service: &Service, region: &str) -> String {
     let dual_stack = config.use_dual_stack() == Some(true);
