@@ -20,7 +20,7 @@ use sluice::domain::alert::{Alert, Alerts, Severity, Status};
 use sluice::domain::delivery::Delivery;
 use sluice::domain::event::{Detail, Event};
 use sluice::domain::name::Name;
-use sluice::domain::outcome::Outcome;
+use sluice::domain::outcome::{Blame, Outcome};
 use sluice::domain::secret::{Resolved, Secret};
 use sluice::domain::signature::{Algorithm, Encoding, hmac, sha256_hex};
 use sluice::port::{Connection, SendError, Sender as _};
@@ -87,12 +87,17 @@ fn alert(status: Status) -> Delivery {
 
 /// Sends `delivery` to the target that is described by `keys`, and judges the answer.
 async fn deliver(keys: &Value, delivery: &Delivery) -> Outcome {
+    deliver_at(endpoint(), keys, delivery).await
+}
+
+/// [`deliver`], at another emulated AWS than that of all tests.
+async fn deliver_at(endpoint: String, keys: &Value, delivery: &Delivery) -> Outcome {
     let file = json!({ "targets": { "target": keys }, "sources": {}, "routes": [] });
     let relay = Relay::from_value(&file).unwrap_or_else(|problems| panic!("{problems:?}"));
     let entry = relay.targets.values().next().expect("a target");
     let requests = entry.target.render(delivery, &Resolved::default(), Timestamp::UNIX_EPOCH).expect("rendered");
     let request = requests.into_iter().next().expect("a request");
-    let answer = sender(endpoint()).send(request, &Connection::default(), WAIT).await.expect("an answer");
+    let answer = sender(endpoint).send(request, &Connection::default(), WAIT).await.expect("an answer");
     entry.target.classify(&answer, Timestamp::UNIX_EPOCH)
 }
 
@@ -178,6 +183,75 @@ async fn a_topic_that_is_not_there_holds_its_target() {
     let arn = format!("arn:aws:sns:eu-west-1:{ACCOUNT}:none");
     let outcome = deliver(&json!({ "type": "sns", "topic_arn": arn }), &alert(Status::Firing)).await;
     assert!(matches!(&outcome, Outcome::Retry { reason, .. } if reason.starts_with("404: NotFound")), "{outcome:?}");
+}
+
+// Amazon Q Developer in chat applications
+
+#[tokio::test]
+async fn a_custom_notification_comes_through_a_topic_as_it_was_drawn() {
+    let (arn, url) = topic("chat", Some(r#"{"severity": ["critical"]}"#)).await;
+    assert_eq!(
+        deliver(&json!({ "type": "amazonq", "topic_arn": arn }), &alert(Status::Firing)).await,
+        Outcome::Accepted
+    );
+    let [envelope] = <[Value; 1]>::try_from(received(&url, 1).await).expect("one");
+    let notification: Value = serde_json::from_str(envelope["Message"].as_str().expect("text")).expect("JSON");
+    assert_eq!(notification["content"]["title"], "\u{1F525} Critical: Error rate above 5 % on checkout");
+    assert_eq!(notification["metadata"]["additionalContext"]["severity"], "critical");
+}
+
+// E-mail
+
+#[tokio::test]
+async fn a_letter_is_taken_once_its_sender_is_verified() {
+    // Everything sent is looked up afterwards, so that nobody else's may be there.
+    let moto = Moto::start();
+    let call = async |request: Outbound| {
+        let service = sluice::target::aws::Service { name: "ses", host: "email", id: "SESv2", region: None };
+        let request = Outbound { aws: Some(service), ..request };
+        sender(moto.url()).send(request, &Connection::default(), WAIT).await.expect("an answer")
+    };
+    let target = json!({ "type": "email", "from": "Sluice <sluice@example.com>", "to": "oncall@example.com" });
+    let outcome = deliver_at(moto.url(), &target, &alert(Status::Firing)).await;
+    assert!(matches!(&outcome, Outcome::Retry { blame: Blame::Setup, reason } if reason.contains("not verified")));
+    let identity = json!({ "EmailIdentity": "sluice@example.com" }).to_string();
+    assert_eq!(call(Outbound::post("/v2/email/identities".into(), "application/json", identity)).await.status, 200);
+    assert_eq!(deliver_at(moto.url(), &target, &alert(Status::Firing)).await, Outcome::Accepted);
+    let get = Outbound { method: Method::GET, ..Outbound::post("/moto-api/data.json".into(), "text/plain", "") };
+    let sent: Value = serde_json::from_slice(&call(get).await.body).expect("JSON");
+    let letter = &sent["ses"]["Message"][0];
+    assert_eq!(letter["subject"], "Critical: Error rate above 5 % on checkout");
+    assert_eq!(letter["destinations"], json!({ "ToAddresses": ["oncall@example.com"] }));
+    assert!(letter["body"].as_str().is_some_and(|html| html.contains("checkout answers &lt;b&gt;5xx")), "{letter}");
+}
+
+// EventBridge
+
+#[tokio::test]
+async fn an_event_on_a_bus_comes_to_those_whose_rule_matches_its_kind_and_detail() {
+    let events = async |operation: &str, body: Value| {
+        let mut request = Outbound::post("/".into(), "application/x-amz-json-1.1", body.to_string());
+        request.header("x-amz-target", &format!("AWSEvents.{operation}")).expect("text");
+        let service = sluice::target::aws::Service { name: "events", host: "events", id: "EventBridge", region: None };
+        call(Outbound { aws: Some(service), ..request }).await
+    };
+    events("CreateEventBus", json!({ "Name": "relay" })).await;
+    let pattern = json!({ "source": ["sluice"], "detail-type": ["alert"], "detail": { "source": ["alertmanager"] } });
+    let rule = json!({ "Name": "alerts", "EventBusName": "relay", "EventPattern": pattern.to_string() });
+    events("PutRule", rule).await;
+    let (url, queue) = queue("bus").await;
+    let targets = json!({ "Rule": "alerts", "EventBusName": "relay", "Targets": [{ "Id": "1", "Arn": queue }] });
+    events("PutTargets", targets).await;
+    let arn = format!("arn:aws:events:eu-west-1:{ACCOUNT}:event-bus/relay");
+    for bus in ["relay", &arn] {
+        let target = json!({ "type": "eventbridge", "bus": bus });
+        assert_eq!(deliver(&target, &alert(Status::Firing)).await, Outcome::Accepted);
+    }
+    for event in received(&url, 2).await {
+        assert_eq!((&event["source"], &event["detail-type"]), (&"sluice".into(), &"alert".into()));
+        assert_eq!(event["time"], "2026-03-05T09:13:03Z");
+        assert_eq!(event["detail"], serde_json::to_value(&alert(Status::Firing).event).expect("JSON"));
+    }
 }
 
 // Signing

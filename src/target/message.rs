@@ -236,6 +236,28 @@ impl Message {
         self.plain().split_once('\n').map(|(_, rest)| rest.to_owned()).unwrap_or_default()
     }
 
+    /// The message with every text of others in it changed by `change`; its URLs stay as they are.
+    pub fn with_texts(&self, change: impl Fn(&str) -> String) -> Self {
+        let facts = |facts: &[Fact]| {
+            let facts = facts.iter();
+            facts.map(|fact| Fact { name: change(&fact.name), value: change(&fact.value) }).collect::<Vec<_>>()
+        };
+        let link = |link: &Link| Link { title: change(&link.title), url: link.url.clone() };
+        let item = |item: &Item| Item {
+            title: change(&item.title),
+            text: change(&item.text),
+            facts: facts(&item.facts),
+            links: item.links.iter().map(link).collect(),
+            ..*item
+        };
+        Self {
+            title: change(&self.title),
+            facts: facts(&self.facts),
+            items: self.items.iter().map(item).collect(),
+            ..self.clone()
+        }
+    }
+
     /// How many are left out, as a sentence; `None` if there are none.
     pub fn rest(&self) -> Option<String> {
         match self.left_out {

@@ -3,10 +3,13 @@
 //! A target is *render* (delivery → HTTP request) and *classify* (answer → outcome). Connecting, sending and
 //! retrying exist once, elsewhere.
 
+pub mod amazonq;
 pub mod argo_events;
 pub mod argocd;
 pub mod aws;
 pub mod chat;
+pub mod email;
+pub mod eventbridge;
 pub mod flux;
 pub mod github_dispatch;
 pub mod gitlab_trigger;
@@ -95,6 +98,12 @@ pub static TYPES: &[TargetType] = &[
     TargetType::new::<opsgenie::Opsgenie>("jsm", "alerts of Jira Service Management, created and closed"),
     TargetType::new::<telegram::Telegram>("telegram", "a chat of Telegram, by a bot's token"),
     TargetType::new::<sns::Sns>("sns", "a topic of Amazon SNS, standard or FIFO"),
+    TargetType::new::<amazonq::Amazonq>(
+        "amazonq",
+        "channels of Slack or Teams, by Amazon Q Developer in chat applications",
+    ),
+    TargetType::new::<email::Email>("email", "mailboxes, by Amazon SES"),
+    TargetType::new::<eventbridge::Eventbridge>("eventbridge", "an event bus of Amazon EventBridge"),
 ];
 
 /// A request to send. Its URL may be a secret in itself, so that `Debug` shows only method and host.

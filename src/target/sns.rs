@@ -52,12 +52,7 @@ impl Draw for Sns {
         json!({
             "Subject": subject(&message.words()),
             "Message": message.plain(),
-            "MessageAttributes": {
-                "kind": message.kind,
-                "severity": message.severity,
-                "source": message.source,
-                "status": message.status,
-            },
+            "MessageAttributes": aws::attributes(message),
         })
     }
 

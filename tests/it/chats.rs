@@ -10,7 +10,7 @@ use sluice::domain::alert::{Alert, Alerts, Link, Object, Severity, Status};
 use sluice::domain::delivery::Delivery;
 use sluice::domain::event::{Detail, Event, GitEvent, ImagePush};
 use sluice::domain::name::Name;
-use sluice::domain::outcome::Outcome;
+use sluice::domain::outcome::{Blame, Outcome};
 use sluice::domain::secret::{Resolved, Secret};
 use sluice::relay::TargetEntry;
 use sluice::target::Outbound;
@@ -31,6 +31,8 @@ telegram: { type: telegram, token: "env:T", chat: -1001234567890, mention: ["@on
 telegram-own: { type: telegram, token: "env:T", chat: "@alerts", api_url: "https://telegram.example.com/api" }
 sns: { type: sns, topic_arn: "arn:aws:sns:eu-west-1:123456789012:alerts" }
 sns-fifo: { type: sns, topic_arn: "arn:aws-cn:sns:cn-north-1:123456789012:alerts.fifo" }
+amazonq: { type: amazonq, topic_arn: "arn:aws:sns:eu-west-1:123456789012:chat" }
+email: { type: email, from: "Sluice <sluice@example.com>", to: [oncall@example.com, team+alerts@example.com] }
 "##;
 
 /// The value of every token.
@@ -316,6 +318,8 @@ fn no_service_is_sent_a_credential_out_of_a_text() {
     }
 }
 
+mod amazonq;
+mod email;
 mod opsgenie;
 mod pagerduty;
 mod slack;
