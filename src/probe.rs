@@ -247,7 +247,7 @@ impl Probe {
         connection: &Connection,
         ends: Instant,
     ) -> Result<Response, SendError> {
-        let request = Outbound { method, url, headers: HeaderMap::new(), body: Bytes::new() };
+        let request = Outbound { method, url, headers: HeaderMap::new(), body: Bytes::new(), aws: None };
         self.sender.send(request, connection, ends.saturating_duration_since(Instant::now())).await
     }
 }

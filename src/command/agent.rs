@@ -17,12 +17,12 @@ use super::{Common, Trouble};
 use crate::deliver::Deliverer;
 use crate::domain::name::Name;
 use crate::rim::aws;
+use crate::rim::aws::signing::SigningSender;
 use crate::rim::chance;
 use crate::rim::clock::SystemClock;
 use crate::rim::consumer::Consumer;
 use crate::rim::local::server;
 use crate::rim::metrics::PrometheusMetrics;
-use crate::rim::sender::HttpSender;
 use crate::secrets::{CACHE, SecretStore};
 
 /// Without an answer of the queue for this long the agent is not well.
@@ -67,7 +67,7 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
         queue: queue.clone(),
         dead_letters: Arc::new(sdk.queue(options.dead_letter_url, options.queue_limit)),
         state: Arc::new(sdk.state(options.state_table, clock.clone())),
-        sender: Arc::new(HttpSender::new()),
+        sender: Arc::new(SigningSender::new(std::future::ready(sdk))),
         clock,
         meter: meter.clone(),
         chance: chance::number,

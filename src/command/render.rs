@@ -185,12 +185,16 @@ fn as_json(request: &Outbound) -> Value {
     };
     let body = serde_json::from_slice(&request.body)
         .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&request.body).into_owned()));
-    json!({
+    let mut shown = json!({
         "method": request.method.as_str(),
         "url": request.url,
         "headers": request.headers.iter().map(header).collect::<Value>(),
         "body": body,
-    })
+    });
+    if let Some(service) = &request.aws {
+        shown["aws"] = json!({ "service": service.id, "region": service.region });
+    }
+    shown
 }
 
 /// What [`shown`] says, for people.
@@ -209,6 +213,10 @@ fn as_text(shown: &Value) -> String {
             lines.push("\n--- or, where that is refused:".to_owned());
         }
         lines.push(format!("{} {}", text(&request["method"]), text(&request["url"])));
+        if let Some(service) = request["aws"]["service"].as_str() {
+            let region = request["aws"]["region"].as_str().unwrap_or("the region of the process that sends it");
+            lines.push(format!("(signed, to {service} in {region})"));
+        }
         for header in request["headers"].as_array().into_iter().flatten() {
             lines.push(format!("{}: {}", text(&header[0]), text(&header[1])));
         }

@@ -75,6 +75,7 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
         url: format!("{}{path}", options.url.trim_end_matches('/')),
         headers: request.headers,
         body: request.body,
+        aws: None,
     };
     // The address is the user's own choice.
     let everywhere = ["0.0.0.0/0", "::/0"].into_iter().filter_map(|network| network.parse().ok()).collect();

@@ -22,6 +22,7 @@ use crate::intake::{Incoming, Intake};
 use crate::port::Queue;
 use crate::relay::Relay;
 use crate::rim::aws;
+use crate::rim::aws::signing::SigningSender;
 use crate::rim::chance;
 use crate::rim::clock::SystemClock;
 use crate::rim::config;
@@ -31,7 +32,6 @@ use crate::rim::local::receiver::ExampleReceiver;
 use crate::rim::local::server;
 use crate::rim::local::store::Store;
 use crate::rim::metrics::NoMetrics;
-use crate::rim::sender::HttpSender;
 use crate::rim::subscriptions::SnsSubscriptions;
 use crate::secrets::{CACHE, SecretStore};
 
@@ -87,7 +87,7 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
         queue: queue.clone(),
         dead_letters: Arc::new(dead_letters),
         state: Arc::new(store.state()),
-        sender: Arc::new(HttpSender::new()),
+        sender: Arc::new(SigningSender::new(aws::from_default_chain())),
         clock,
         meter: Arc::new(NoMetrics),
         chance: chance::number,

@@ -154,6 +154,24 @@ impl Event {
         }
     }
 
+    /// As JSON of at most `limit` bytes: where it is longer, without what makes it long, the paths of a push and the
+    /// texts of alerts. `None` where that is still too long.
+    pub fn json_within(&self, limit: usize) -> Option<String> {
+        let whole = |event: &Self| serde_json::to_string(event).ok().filter(|json| json.len() <= limit);
+        whole(self).or_else(|| {
+            let mut shorter = self.clone();
+            match &mut shorter.detail {
+                Detail::Git(git) => {
+                    git.paths.clear();
+                    git.paths_truncated = true;
+                }
+                Detail::Alert(group) => group.alerts.iter_mut().for_each(|alert| alert.text = None),
+                Detail::ImagePush(_) => {}
+            }
+            whole(&shorter)
+        })
+    }
+
     /// What conditions are judged on: each alert of a group by itself, and everything else as a whole.
     pub fn subjects(&self) -> Vec<Subject<'_>> {
         match &self.detail {

@@ -25,6 +25,7 @@ use crate::port::{Clock as _, Outbox, SecretBackend, Subscriptions};
 use crate::probe::Probe;
 use crate::relay::Relay;
 use crate::rim::aws;
+use crate::rim::aws::signing::SigningSender;
 use crate::rim::chance;
 use crate::rim::clock::SystemClock;
 use crate::rim::config;
@@ -319,7 +320,7 @@ pub fn deliver() -> std::process::ExitCode {
             queue: Arc::new(house.sdk.queue(variable("SLUICE_QUEUE_URL")?, limit)),
             dead_letters: Arc::new(house.sdk.queue(variable("SLUICE_DEAD_LETTER_URL")?, limit)),
             state: Arc::new(house.sdk.state(variable("SLUICE_STATE_TABLE")?, clock.clone())),
-            sender: Arc::new(HttpSender::new()),
+            sender: Arc::new(SigningSender::new(std::future::ready(house.sdk.clone()))),
             clock,
             meter: house.meter.clone(),
             chance: chance::number,

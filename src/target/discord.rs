@@ -204,7 +204,7 @@ impl Target for Discord {
                 excerpt(response)
             )),
             401 | 403 | 404 => held(format!("{status}: Discord refuses the webhook: {}", excerpt(response))),
-            _ => chat::classify(response, chat::seconds(&chat::json(response)["retry_after"]), now),
+            _ => chat::classify(response, None, now),
         }
     }
 

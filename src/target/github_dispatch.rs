@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::pause::{self, asked};
-use super::poke::{current, held, post_json};
+use super::poke::{current, held};
 use super::{Class, Outbound, RenderError, Response, Target, classify_by_status, excerpt};
 use crate::domain::delivery::Delivery;
 use crate::domain::event::{Detail, Event, Original};
@@ -86,28 +86,13 @@ crate::keys! {
 }
 
 impl GithubDispatch {
-    fn body(&self, event: &Event) -> Result<Value, RenderError> {
+    fn body(&self, event: &Event) -> Result<String, RenderError> {
         let event_type = self.event_type.as_ref().map_or(event.kind(), |chosen| &chosen.0);
-        let whole = |event: &Event| json!({ "event_type": event_type, "client_payload": { "event": event } });
-        let body = whole(event);
-        if body.to_string().len() <= MAX_PAYLOAD {
-            return Ok(body);
-        }
-        // A push of very many files, or a very long text: better told without it than not at all.
-        let mut shorter = event.clone();
-        match &mut shorter.detail {
-            Detail::Git(git) => {
-                git.paths.clear();
-                git.paths_truncated = true;
-            }
-            Detail::Alert(group) => group.alerts.iter_mut().for_each(|alert| alert.text = None),
-            Detail::ImagePush(_) => {}
-        }
-        let body = whole(&shorter);
-        if body.to_string().len() > MAX_PAYLOAD {
-            return Err(RenderError::Unfit("the event is larger than a dispatch may be (64 KB)".into()));
-        }
-        Ok(body)
+        // A push of very many files, or a very long text, is better told without it than not at all.
+        let event = event
+            .json_within(MAX_PAYLOAD)
+            .ok_or_else(|| RenderError::Unfit("the event is larger than a dispatch may be (64 KB)".into()))?;
+        Ok(format!(r#"{{"event_type":{},"client_payload":{{"event":{event}}}}}"#, json!(event_type)))
     }
 }
 
@@ -135,7 +120,7 @@ impl Target for GithubDispatch {
         let path = format!("/repos/{}/dispatches", self.repository.0);
         let url =
             self.api_url.as_ref().map_or_else(|| format!("https://api.github.com{path}"), |base| base.join(&path));
-        let mut request = post_json(url, &self.body(&delivery.event)?)?;
+        let mut request = Outbound::post(url, "application/json", self.body(&delivery.event)?);
         request.headers.insert(ACCEPT, HeaderValue::from_static("application/vnd.github+json"));
         let version = HeaderName::from_static("x-github-api-version");
         request.headers.insert(version, HeaderValue::from_static("2022-11-28"));

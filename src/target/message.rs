@@ -37,6 +37,8 @@ pub struct Message {
     pub left_out: u64,
     /// The name of the source that it came by.
     pub source: String,
+    /// What kind of event it tells: `image_push`, `git` or `alert`.
+    pub kind: &'static str,
     /// When it happened.
     pub time: Option<Timestamp>,
 }
@@ -144,10 +146,10 @@ fn word(status: Status, severity: Severity) -> Option<&'static str> {
     }
 }
 
-fn headline(tone: Tone, status: Status, severity: Severity, title: &str) -> String {
+fn words(status: Status, severity: Severity, title: &str) -> String {
     match word(status, severity) {
-        Some(word) => format!("{} {word}: {title}", tone.sign()),
-        None => format!("{} {title}", tone.sign()),
+        Some(word) => format!("{word}: {title}"),
+        None => title.to_owned(),
     }
 }
 
@@ -159,7 +161,7 @@ impl Item {
 
     /// Sign, word and title on one line.
     pub fn headline(&self) -> String {
-        headline(self.tone(), self.status, self.severity, &self.title)
+        format!("{} {}", self.tone().sign(), words(self.status, self.severity, &self.title))
     }
 
     /// The item as plain text, one thing a line.
@@ -190,7 +192,12 @@ impl Message {
 
     /// Sign, word and title on one line.
     pub fn headline(&self) -> String {
-        headline(self.tone(), self.status, self.severity, &self.title)
+        format!("{} {}", self.tone().sign(), self.words())
+    }
+
+    /// Word and title on one line, for where a sign cannot stand.
+    pub fn words(&self) -> String {
+        words(self.status, self.severity, &self.title)
     }
 
     /// Whether people may be pinged: for what is neither over nor only for the record.
@@ -231,6 +238,28 @@ impl Message {
         self.plain().split_once('\n').map(|(_, rest)| rest.to_owned()).unwrap_or_default()
     }
 
+    /// The message with every text of others in it changed by `change`; its URLs stay as they are.
+    pub fn with_texts(&self, change: impl Fn(&str) -> String) -> Self {
+        let facts = |facts: &[Fact]| {
+            let facts = facts.iter();
+            facts.map(|fact| Fact { name: change(&fact.name), value: change(&fact.value) }).collect::<Vec<_>>()
+        };
+        let link = |link: &Link| Link { title: change(&link.title), url: link.url.clone() };
+        let item = |item: &Item| Item {
+            title: change(&item.title),
+            text: change(&item.text),
+            facts: facts(&item.facts),
+            links: item.links.iter().map(link).collect(),
+            ..*item
+        };
+        Self {
+            title: change(&self.title),
+            facts: facts(&self.facts),
+            items: self.items.iter().map(item).collect(),
+            ..self.clone()
+        }
+    }
+
     /// How many are left out, as a sentence; `None` if there are none.
     pub fn rest(&self) -> Option<String> {
         match self.left_out {
@@ -262,6 +291,7 @@ impl Message {
             items,
             left_out: 0,
             source: event.source.to_string(),
+            kind: event.kind(),
             time: event.time,
         }
     }

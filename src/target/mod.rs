@@ -4,10 +4,14 @@
 //! retrying exist once, elsewhere.
 
 pub mod alertmanager;
+pub mod amazonq;
 pub mod argo_events;
 pub mod argocd;
+pub mod aws;
 pub mod chat;
 pub mod discord;
+pub mod email;
+pub mod eventbridge;
 pub mod flux;
 pub mod github_dispatch;
 pub mod gitlab_trigger;
@@ -26,6 +30,7 @@ pub mod pagerduty;
 pub mod pause;
 pub mod poke;
 pub mod slack;
+pub mod sns;
 pub mod teams;
 pub mod tekton;
 pub mod telegram;
@@ -109,6 +114,13 @@ pub static TYPES: &[TargetType] = &[
         "alertmanager",
         "Alertmanager's API, which our alerts become its own by",
     ),
+    TargetType::new::<sns::Sns>("sns", "a topic of Amazon SNS, standard or FIFO"),
+    TargetType::new::<amazonq::Amazonq>(
+        "amazonq",
+        "channels of Slack or Teams, by Amazon Q Developer in chat applications",
+    ),
+    TargetType::new::<email::Email>("email", "mailboxes, by Amazon SES"),
+    TargetType::new::<eventbridge::Eventbridge>("eventbridge", "an event bus of Amazon EventBridge"),
 ];
 
 /// A request to send. Its URL may be a secret in itself, so that `Debug` shows only method and host.
@@ -116,12 +128,15 @@ pub static TYPES: &[TargetType] = &[
 pub struct Outbound {
     /// The method.
     pub method: Method,
-    /// The whole URL, byte for byte.
+    /// The whole URL, byte for byte; of a request to a service of AWS the path alone: where that is, those who sign it
+    /// know.
     pub url: String,
     /// The headers; one that carries a credential is marked sensitive.
     pub headers: HeaderMap,
     /// The body, byte for byte.
     pub body: Bytes,
+    /// The service of AWS that it is for: it is signed with the credentials of the process that sends it.
+    pub aws: Option<aws::Service>,
 }
 
 impl Outbound {
@@ -129,7 +144,7 @@ impl Outbound {
     pub fn post(url: String, content_type: &'static str, body: impl Into<Bytes>) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert(::http::header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-        Self { method: Method::POST, url, headers, body: body.into() }
+        Self { method: Method::POST, url, headers, body: body.into(), aws: None }
     }
 
     /// Sets a header to a text that is no secret. A text that no header can carry is an error.
@@ -163,6 +178,7 @@ impl Outbound {
 impl fmt::Debug for Outbound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let host = url::Url::parse(&self.url).ok().and_then(|url| url.host_str().map(str::to_owned));
+        let host = host.or_else(|| self.aws.as_ref().map(|service| service.id.to_owned()));
         write!(f, "{} {} ({} bytes)", self.method, host.as_deref().unwrap_or("?"), self.body.len())
     }
 }

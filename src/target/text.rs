@@ -115,12 +115,6 @@ pub fn quiet(text: &str) -> String {
     text.replace('@', "@\u{2060}")
 }
 
-/// `text` without names for a service that looks for `@names` in every text and tells those who bear them: an invisible
-/// word joiner stands behind each `@`.
-pub fn quiet(text: &str) -> String {
-    text.replace('@', "@\u{2060}")
-}
-
 /// The URL of a page that may be linked: http or https, with a host and without a user's name or password.
 pub fn page(url: &str) -> Option<String> {
     let parsed = url::Url::parse(url.trim()).ok()?;

@@ -10,7 +10,7 @@ use sluice::domain::alert::{Alert, Alerts, Link, Object, Severity, Status};
 use sluice::domain::delivery::Delivery;
 use sluice::domain::event::{Detail, Event, GitEvent, ImagePush};
 use sluice::domain::name::Name;
-use sluice::domain::outcome::Outcome;
+use sluice::domain::outcome::{Blame, Outcome};
 use sluice::domain::secret::{Resolved, Secret};
 use sluice::relay::TargetEntry;
 use sluice::target::Outbound;
@@ -233,14 +233,22 @@ pub fn occasions() -> Vec<(&'static str, Delivery)> {
     ]
 }
 
-/// A request for reviewing: a body of JSON is laid out.
+/// A request for reviewing: a body of JSON or of a form is laid out.
 fn as_text(request: &Outbound) -> String {
     let mut text = format!("{} {}\n", request.method, request.url);
+    if let Some(service) = &request.aws {
+        let region = service.region.as_deref().unwrap_or("the process's region");
+        text.push_str(&format!("(signed for {} in {region})\n", service.name));
+    }
     for (name, value) in &request.headers {
         text.push_str(&format!("{name}: {}\n", value.to_str().expect("text")));
     }
     let body = match serde_json::from_slice::<Value>(&request.body) {
         Ok(body) => serde_json::to_string_pretty(&body).expect("JSON"),
+        Err(_) if text.contains("x-www-form-urlencoded") => {
+            let pairs = form_urlencoded::parse(&request.body);
+            pairs.map(|(name, value)| format!("{name} = {value}")).collect::<Vec<_>>().join("\n")
+        }
         Err(_) => String::from_utf8_lossy(&request.body).into_owned(),
     };
     format!("{text}\n{body}\n")
@@ -300,12 +308,15 @@ fn no_service_is_sent_a_credential_out_of_a_text() {
 }
 
 mod alertmanager;
+mod amazonq;
 mod discord;
+mod email;
 mod googlechat;
 mod matrix;
 mod mattermost;
 mod opsgenie;
 mod pagerduty;
 mod slack;
+mod sns;
 mod teams;
 mod telegram;

@@ -130,9 +130,9 @@ fn a_missing_or_empty_secret_sends_nothing_and_an_unfit_one_is_never_repeated() 
 }
 
 /// One row: status, header and body of an answer; the outcome's name, whose fault it is, and words of the reason.
-type Row = (u16, &'static [(&'static str, &'static str)], &'static str, &'static str, Option<Blame>, &'static str);
+type Row<'a> = (u16, &'a [(&'a str, &'a str)], &'a str, &'a str, Option<Blame>, &'a str);
 
-fn check_answers(target: &str, rows: &[Row]) {
+fn check_answers(target: &str, rows: &[Row<'_>]) {
     let relay = relay(TARGETS);
     for (status, headers, body, word, blame, words) in rows {
         let outcome =
@@ -409,5 +409,47 @@ fn a_repository_that_could_lead_elsewhere_is_a_problem() {
             found.len() == 1 && found[0].starts_with("targets.a.repository: ") && found[0].contains(words),
             "{found:?}"
         );
+    }
+}
+
+#[test]
+fn what_eventbridge_answers() {
+    let entry =
+        |code: &str| format!(r#"{{"FailedEntryCount":1,"Entries":[{{"ErrorCode":"{code}","ErrorMessage":"why"}}]}}"#);
+    let coded = |code: &str| format!(r#"{{"__type":"com.amazonaws.events#{code}","message":"why"}}"#);
+    let (throttled, failure, denied) =
+        (entry("ThrottlingException"), entry("InternalFailure"), entry("AccessDeniedException"));
+    let (source, malformed) = (entry("NotAuthorizedForSourceException"), entry("MalformedDetail"));
+    let (slow, key, internal) =
+        (coded("ThrottlingException"), coded("UnrecognizedClientException"), coded("InternalException"));
+    check_answers(
+        "eventbridge",
+        &[
+            (200, &[], r#"{"FailedEntryCount":0,"Entries":[{"EventId":"1"}]}"#, "accepted", None, ""),
+            (200, &[], &throttled, "retry", BUSY, "pause"),
+            (200, &[], &failure, "retry", BUSY, "InternalFailure"),
+            (200, &[], &denied, "retry", HELD, "AccessDeniedException: why"),
+            (200, &[], &source, "retry", HELD, "NotAuthorizedForSource"),
+            (200, &[], &malformed, "rejected", None, "MalformedDetail: why"),
+            (200, &[], "<html>", "retry", BUSY, "not EventBridge's"),
+            (400, &[], &slow, "retry", BUSY, "pause"),
+            (400, &[], &key, "retry", HELD, "UnrecognizedClientException"),
+            (500, &[], &internal, "retry", BUSY, "InternalException"),
+            (503, &[("retry-after", "4")], "", "retry_after", None, "pause"),
+        ],
+    );
+}
+
+#[test]
+fn a_bus_is_a_name_or_an_arn() {
+    for bus in [
+        "a b",
+        "",
+        "aws.partner/x",
+        "arn:aws:sns:eu-west-1:123456789012:t",
+        "arn:aws:events:eu-west-1:123456789012:rule/x",
+    ] {
+        let found = problems(&format!("{{ type: eventbridge, bus: '{bus}' }}"));
+        assert!(found.len() == 1 && found[0].starts_with("targets.a.bus: "), "{bus}: {found:?}");
     }
 }

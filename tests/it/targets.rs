@@ -62,6 +62,8 @@ github-dispatch: { type: github-dispatch, repository: acme/deploy, token: "env:T
 github-dispatch-enterprise: { type: github-dispatch, repository: acme/deploy, token: "env:T", event_type: deploy, api_url: "https://github.example.com/api/v3" }
 gitlab-trigger: { type: gitlab-trigger, repository: acme/platform/deploy, token: "env:T" }
 gitlab-trigger-own: { type: gitlab-trigger, repository: 42, token: "env:T", ref: v1, api_url: "https://gitlab.example.com/" }
+eventbridge: { type: eventbridge, bus: relay }
+eventbridge-arn: { type: eventbridge, bus: "arn:aws:events:eu-central-1:123456789012:event-bus/relay" }
 "#;
 
 /// The value of every secret `env:W`: what Standard Webhooks takes.
@@ -174,6 +176,10 @@ pub fn render(entry: &TargetEntry, delivery: &Delivery) -> Outbound {
 
 fn as_text(request: &Outbound) -> String {
     let mut text = format!("{} {}\n", request.method, request.url);
+    if let Some(service) = &request.aws {
+        let region = service.region.as_deref().unwrap_or("the process's region");
+        text.push_str(&format!("(signed for {} in {region})\n", service.name));
+    }
     for (name, value) in &request.headers {
         text.push_str(&format!("{name}: {}\n", value.to_str().expect("text")));
     }

@@ -10,6 +10,7 @@ pub mod dead_letters;
 pub mod dynamodb;
 pub mod identity;
 pub mod secrets;
+pub mod signing;
 pub mod sqs;
 
 use std::collections::HashMap;

@@ -1,7 +1,6 @@
 use std::time::Duration;
 
 use super::*;
-use sluice::domain::outcome::Blame;
 
 fn first(name: &str, occasion: &str) -> (String, Value) {
     let request = requests(&chat(name), occasion).into_iter().next().expect("a request");

@@ -1,7 +1,6 @@
 use std::time::Duration;
 
 use super::*;
-use sluice::domain::outcome::Blame;
 
 fn bodies(occasion: &str) -> Vec<Value> {
     let requests = requests(&chat("pagerduty"), occasion);
