@@ -476,7 +476,7 @@ fn shared(alerts: &[&Alert]) -> Vec<Known> {
 /// Facts as they are shown, without those that then say nothing.
 fn facts(known: impl IntoIterator<Item = Known>) -> Vec<Fact> {
     let facts = known.into_iter().map(|(name, value)| Fact::new(&name, &value));
-    facts.filter(|fact| !fact.value.is_empty()).collect()
+    facts.filter(|fact| !fact.value.is_empty()).take(BUDGETS[0].facts).collect()
 }
 
 /// `alert` without what is known of all.

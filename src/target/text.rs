@@ -48,7 +48,7 @@ impl Unit {
 const NOTE: usize = 28;
 
 /// The longest line that is kept, in characters.
-const LINE: usize = 1000;
+const LINE: usize = 2500;
 
 /// `text`, cut between two characters as people see them where it is longer than `limit`, with a note of how much is
 /// missing. With a `limit` of less than 40 the note is an ellipsis.

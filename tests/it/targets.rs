@@ -602,7 +602,8 @@ mod sending {
         })))
         .await;
         let url = format!("http://127.0.0.1:{port}/hook/secret-path");
-        let patience = Duration::from_millis(50);
+        // Long enough for a busy machine to connect in.
+        let patience = Duration::from_secs(1);
         let sent = HttpSender::new().send(post(url), &loopback(), patience).await;
         assert_eq!(sent.map(|answer| answer.status), Err(SendError::TimedOut(patience)));
         // Nothing left where TLS was never agreed upon, or the other side was gone.
@@ -610,7 +611,7 @@ mod sending {
         let silent = TcpListener::bind("127.0.0.1:0").await.expect("port");
         let silent = format!("https://{}/hook/secret-path", silent.local_addr().expect("address"));
         for url in [url, silent] {
-            let sent = HttpSender::new().send(post(url), &loopback(), patience).await;
+            let sent = HttpSender::new().send(post(url), &loopback(), patience / 20).await;
             assert!(matches!(&sent, Err(SendError::Connect(_) | SendError::Tls(_))), "{sent:?}");
         }
         let unused = TcpListener::bind("127.0.0.1:0").await.expect("port").local_addr().expect("address").port();

@@ -49,12 +49,13 @@ impl AnyTarget {
         if self.entry.target.wants(&event, None).is_err() {
             return;
         }
-        let service = self.entry.target.as_draw().expect("a service that people read");
-        for body in chat::bodies(service, &event) {
-            for size in service.sizes(&body) {
-                assert!(size.fits(), "{}: {size:?}", self.name);
+        if let Some(service) = self.entry.target.as_draw() {
+            for body in chat::bodies(service, &event) {
+                for size in service.sizes(&body) {
+                    assert!(size.fits(), "{}: {size:?}", self.name);
+                }
+                service.preview(&body);
             }
-            service.preview(&body);
         }
         let delivery = Delivery::new(event, "identity", &self.name, None, now);
         let requests = self.entry.target.render(&delivery, &self.secrets, now);
