@@ -9,7 +9,7 @@ use super::aws::TopicArn;
 use super::{Request, Via, jwt, sns};
 use crate::domain::secret::{Resolved, Secret, SecretRef};
 use crate::domain::signature::{self, Algorithm, Encoding};
-use crate::relay::format::{HeaderName, OneOrMany};
+use crate::relay::format::{At, HeaderName, OneOrMany, Problems};
 
 /// A request whose sender has proved that it knows the source's secret.
 #[derive(Debug)]
@@ -82,6 +82,12 @@ fn first<'a>(references: &[SecretRef], secrets: &'a Resolved) -> Result<&'a Secr
     secrets.current(reference).ok_or_else(|| format!("the secret {reference} cannot be had"))
 }
 
+/// Adds a header whose whole value is the current value of the first secret, as a sender would that cannot sign.
+pub fn repeat(request: &mut Request, header: &str, references: &[SecretRef], secrets: &Resolved) -> Result<(), String> {
+    let value = first(references, secrets)?.expose_text().ok_or("the secret is not text, as a header has to be")?;
+    set_header(request, header, value)
+}
+
 crate::keys! {
     /// The keys of senders that repeat a fixed value in a header.
     pub struct HeaderKeys {
@@ -105,9 +111,54 @@ impl HeaderKeys {
 
     /// Adds the header, as a sender would.
     pub fn sign(&self, request: &mut Request, secrets: &Resolved) -> Result<(), String> {
-        let secret = first(&self.secret.0, secrets)?;
-        let value = secret.expose_text().ok_or("the secret is not text, as a header has to be")?;
-        set_header(request, self.name(), value)
+        repeat(request, self.name(), &self.secret.0, secrets)
+    }
+}
+
+crate::keys! {
+    /// The keys of senders that log in with user name and password, or repeat a fixed value in a header.
+    pub struct LoginKeys {
+        ..proof: HeaderKeys,
+        /// The user name of HTTP Basic, whose password is the secret. Left out: the secret is a header's whole value.
+        username: Option<String>,
+    }
+}
+
+impl LoginKeys {
+    /// Checks user name and password, or the header.
+    pub fn authenticate<'r>(&self, request: &'r Request, secrets: &Resolved) -> Result<Authentic<'r>, AuthError> {
+        match &self.username {
+            Some(username) => basic(request, username, &self.proof.secret.0, secrets),
+            None => self.proof.authenticate(request, secrets),
+        }
+    }
+
+    /// Adds user name and password, or the header, as a sender would.
+    pub fn sign(&self, request: &mut Request, secrets: &Resolved) -> Result<(), String> {
+        let Some(username) = &self.username else { return self.proof.sign(request, secrets) };
+        let password = first(&self.proof.secret.0, secrets)?;
+        let credentials = [username.as_bytes(), b":", password.expose()].concat();
+        set_header(request, "Authorization", &format!("Basic {}", Encoding::Base64.encode(&credentials)))
+    }
+
+    /// Notes a header that is not looked at; `at` is the place of the entry.
+    pub fn check(&self, at: &At, problems: &mut Problems) {
+        if self.username.is_some() && self.proof.header.is_some() {
+            problems.error(
+                &at.child("header"),
+                "with `username` the secret is the password of HTTP Basic, in Authorization",
+            );
+        }
+    }
+}
+
+crate::words! {
+    /// What senders do with a secret that can do two things with it, in the same header or in another.
+    pub enum Mode {
+        /// They sign the body with it.
+        Hmac = "hmac",
+        /// They repeat it in a header.
+        Token = "token",
     }
 }
 

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 
 use data_encoding::BASE64;
 use jiff::Timestamp;
+use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
@@ -42,18 +43,9 @@ impl Source for CloudEvents {
     }
 
     fn parse(&self, request: Authentic<'_>) -> Result<Parsed, ParseError> {
-        let is_binary = request.headers.contains_key("ce-specversion") || request.headers.contains_key("ce-id");
         match request.media_type().as_deref() {
             Some("application/cloudevents-batch+json") => self.batch(&request),
-            Some("application/cloudevents+json") => self.single(&request, CloudEvent::structured(&request.body, "")?),
-            Some(kind) if kind.starts_with("application/cloudevents") => Err(ParseError::UnsupportedMediaType(
-                "of the formats for CloudEvents only JSON is taken: application/cloudevents+json".into(),
-            )),
-            _ if is_binary => self.single(&request, CloudEvent::binary(&request)?),
-            Some("application/json") => self.single(&request, CloudEvent::structured(&request.body, "")?),
-            _ => Err(ParseError::UnsupportedMediaType(
-                "this is no CloudEvent: neither application/cloudevents+json nor ce-* headers".into(),
-            )),
+            _ => self.single(&request, CloudEvent::read(&request)?),
         }
     }
 
@@ -124,16 +116,19 @@ impl CloudEvents {
     fn event(&self, event: CloudEvent<'_>) -> Result<Result<(String, Found), String>, ParseError> {
         let found = self.fields.find(&["data"], |pointers| event.pick(pointers))?;
         let identity = format!("{} {}", event.source, event.id);
-        let time = event.attributes.get("time").and_then(|time| time.parse().ok());
-        Ok(found.into_event(&event.kind, Some(identity), time))
+        Ok(found.into_event(&event.kind, Some(identity), event.time()))
     }
 }
 
 /// One event, in whichever mode it came.
-struct CloudEvent<'b> {
-    id: String,
-    source: String,
-    kind: String,
+#[derive(Debug)]
+pub struct CloudEvent<'b> {
+    /// Its id; with the source it tells the event from all others.
+    pub id: String,
+    /// Where it happened.
+    pub source: String,
+    /// What happened.
+    pub kind: String,
     /// All attributes, those above among them.
     attributes: BTreeMap<String, String>,
     /// JSON, unless the event has none.
@@ -141,6 +136,38 @@ struct CloudEvent<'b> {
 }
 
 impl<'b> CloudEvent<'b> {
+    /// Reads the one event of a request, in either mode.
+    ///
+    /// # Errors
+    /// Where it is none, or lacks an attribute; the sentence names it.
+    pub fn read(request: &'b Request) -> Result<Self, ParseError> {
+        let is_binary = request.headers.contains_key("ce-specversion") || request.headers.contains_key("ce-id");
+        match request.media_type().as_deref() {
+            Some("application/cloudevents+json") => Self::structured(&request.body, ""),
+            Some(kind) if kind.starts_with("application/cloudevents") => Err(ParseError::UnsupportedMediaType(
+                "of the formats for CloudEvents only JSON is taken: application/cloudevents+json".into(),
+            )),
+            _ if is_binary => Self::binary(request),
+            Some("application/json") => Self::structured(&request.body, ""),
+            _ => Err(ParseError::UnsupportedMediaType(
+                "this is no CloudEvent: neither application/cloudevents+json nor ce-* headers".into(),
+            )),
+        }
+    }
+
+    /// When it happened, as the event says.
+    pub fn time(&self) -> Option<Timestamp> {
+        self.attributes.get("time").and_then(|time| time.parse().ok())
+    }
+
+    /// Reads its data.
+    ///
+    /// # Errors
+    /// Where it has none, or other data; the sentence names the place.
+    pub fn data<'s, T: Deserialize<'s>>(&'s self) -> Result<T, ParseError> {
+        json::read(self.data.as_ref().ok_or(ParseError::Malformed("the event has no data".into()))?)
+    }
+
     /// `place` stands before the names of attributes where one is complained of.
     fn of(attributes: BTreeMap<String, String>, data: Option<Cow<'b, [u8]>>, place: &str) -> Result<Self, ParseError> {
         let required = |name: &str| {
@@ -213,7 +240,7 @@ impl<'b> CloudEvent<'b> {
 }
 
 /// Undoes percent-encoding, once. `None` where what comes out is no UTF-8, or a `%` stands alone.
-fn percent_decoded(text: &str) -> Option<String> {
+pub fn percent_decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {

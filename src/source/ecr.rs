@@ -5,7 +5,9 @@
 //! what an input transformer makes of it, of which one is known: the CloudEvent `com.amazon.ecr.image.push` that
 //! argocd-image-updater documents (sent as plain `application/json`).
 //!
-//! `ECR Image Action` with `PUSH` and `SUCCESS` is a push. Its `image-tag` is missing where a manifest was pushed by
+//! `ECR Image Action` with `PUSH` and `SUCCESS` is a push. Whether a replicated image, or one that a pull-through cache
+//! fetched, raises that too in the registry where it arrives is not documented: their own events are pushes where the
+//! source says so (`replications`, `pull_through`). An image action's `image-tag` is missing where a manifest was pushed by
 //! digest, as each part of a multi-arch image is. No event names the registry's host: it is made of account and region,
 //! or `registry_host`. EventBridge delivers at least once, with the same `id`; ECR emits at best effort. An API
 //! destination waits 5 s and tries for 24 h.
@@ -29,6 +31,10 @@ crate::keys! {
         ..aws: AwsKeys,
         /// The registry's host, where images are named by another one than ACCOUNT.dkr.ecr.REGION.amazonaws.com.
         registry_host: Option<String>,
+        /// Whether the arrival of an image from another region or account (`ECR Replication Action`) is a push.
+        replications: bool = false,
+        /// Whether it is one that an image was fetched from an upstream registry (`ECR Pull Through Cache Action`).
+        pull_through: bool = false,
     }
 }
 
@@ -95,6 +101,7 @@ struct Body {
 #[serde(rename_all = "kebab-case")]
 struct EcrDetail {
     action_type: Option<String>,
+    #[serde(alias = "sync-status")]
     result: Option<String>,
     repository_name: Option<String>,
     image_digest: Option<String>,
@@ -123,15 +130,22 @@ impl Ecr {
         if !body.source.as_deref().is_some_and(|source| SOURCES.contains(&source)) {
             return ignored(&kind, "not an event of ECR");
         }
-        if kind != "ECR Image Action" {
-            return ignored(&kind, "not a push to the registry");
-        }
+        let expected = match kind.as_str() {
+            "ECR Image Action" => "PUSH",
+            "ECR Replication Action" if self.replications => "REPLICATE",
+            "ECR Pull Through Cache Action" if self.pull_through => "",
+            "ECR Replication Action" => return ignored(&kind, "`replications: true` at the source relays that"),
+            "ECR Pull Through Cache Action" => return ignored(&kind, "`pull_through: true` at the source relays that"),
+            _ => return ignored(&kind, "not a push to the registry"),
+        };
         let detail = body.detail.ok_or_else(|| missing("detail"))?;
-        let action = detail.action_type.ok_or_else(|| missing("detail.action-type"))?;
-        let summary = format!("{kind} {action}");
-        if action != "PUSH" {
-            return ignored(&summary, "not a push to the registry");
-        }
+        let summary = match (detail.action_type, expected) {
+            // A cache has but one thing to tell.
+            (_, "") => kind,
+            (Some(action), expected) if action == expected => format!("{kind} {action}"),
+            (Some(action), _) => return ignored(&format!("{kind} {action}"), "not a push to the registry"),
+            (None, _) => return Err(missing("detail.action-type")),
+        };
         if detail.result.as_deref() != Some("SUCCESS") {
             return ignored(&summary, "the push did not succeed");
         }

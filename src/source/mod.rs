@@ -7,13 +7,20 @@ pub mod acr;
 pub mod alarm;
 pub mod alert;
 pub mod alertmanager;
+pub mod aliyun_acr;
 pub mod amazon;
 pub mod argocd;
+pub mod artifactory;
 pub mod auth;
 pub mod aws;
+pub mod azure_devops;
 pub mod bitbucket;
+pub mod buildkite;
+pub mod cdevents;
 pub mod cloudevents;
+pub mod cloudsmith;
 pub mod cloudwatch;
+pub mod codecommit;
 pub mod distribution;
 pub mod dockerhub;
 pub mod ecr;
@@ -33,12 +40,14 @@ pub mod harbor;
 pub mod json;
 pub mod jwt;
 pub mod kubernetes;
+pub mod nexus;
 pub mod notification;
 pub mod oci;
 pub mod quay;
 pub mod severity;
 pub mod sns;
 pub mod standard_webhooks;
+pub mod zot;
 
 use std::borrow::Cow;
 use std::fmt::Debug;
@@ -108,6 +117,16 @@ pub static TYPES: &[SourceType] = &[
     SourceType::new::<gitea::Gitea>("gitea", Function::GitWebhook, "HMAC-SHA256 over the JSON"),
     SourceType::new::<gitlab::Gitlab>("gitlab", Function::GitWebhook, "secret token, or Standard Webhooks signature"),
     SourceType::new::<bitbucket::Bitbucket>("bitbucket", Function::GitWebhook, "HMAC-SHA256 over the body"),
+    SourceType::new::<azure_devops::AzureDevOps>(
+        "azure-devops",
+        Function::GitWebhook,
+        "user name and password, or a header's value",
+    ),
+    SourceType::new::<codecommit::CodeCommit>(
+        "codecommit",
+        Function::GitWebhook,
+        "IAM; a secret in a header from API destinations",
+    ),
     SourceType::new::<dockerhub::DockerHub>("dockerhub", Function::RegistryPush, "the URL's token"),
     SourceType::new::<quay::Quay>("quay", Function::RegistryPush, "the URL's token"),
     SourceType::new::<harbor::Harbor>("harbor", Function::RegistryPush, "a header's value"),
@@ -117,6 +136,25 @@ pub static TYPES: &[SourceType] = &[
     SourceType::new::<distribution::Distribution>("gitlab-registry", Function::RegistryPush, "a header's value"),
     SourceType::new::<gcr::Gcr>("gcr", Function::RegistryPush, "a token that Google signs (OpenID Connect)"),
     SourceType::new::<ecr::Ecr>("ecr", Function::RegistryPush, "IAM; a secret in a header from API destinations"),
+    SourceType::new::<artifactory::Artifactory>(
+        "artifactory",
+        Function::RegistryPush,
+        "HMAC-SHA256 over the body, or a header's value",
+    ),
+    SourceType::new::<nexus::Nexus>("nexus", Function::RegistryPush, "HMAC-SHA1 over the body"),
+    SourceType::new::<zot::Zot>("zot", Function::RegistryPush, "user name and password, or a header's value"),
+    SourceType::new::<aliyun_acr::AliyunAcr>("aliyun-acr", Function::RegistryPush, "the URL's token"),
+    SourceType::new::<cloudsmith::Cloudsmith>(
+        "cloudsmith",
+        Function::RegistryPush,
+        "HMAC-SHA1 over the body, or a header's value",
+    ),
+    SourceType::new::<buildkite::Buildkite>(
+        "buildkite",
+        Function::RegistryPush,
+        "HMAC-SHA256 over time and body, or a header's value",
+    ),
+    SourceType::new::<cdevents::CdEvents>("cdevents", Function::RegistryPush, "a header's value"),
     SourceType::new::<flux::Flux>("flux", Function::AlertIntake, "HMAC-SHA256 over the body"),
     SourceType::new::<cloudwatch::CloudWatch>(
         "cloudwatch",

@@ -1,5 +1,7 @@
 //! What registries' events have in common: how an image is named (distribution-spec 1.1, «Pulling manifests»).
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::{Found, Parsed};
@@ -40,6 +42,45 @@ impl HostKeys {
     /// The host to name images by, where an event says that it is `named`.
     pub fn host<'a>(&'a self, named: Option<&'a str>) -> Option<&'a str> {
         self.registry_host.as_ref().map(|host| host.0.as_str()).or(named).filter(|host| !host.is_empty())
+    }
+}
+
+/// What images of a repository are named by: a host and, where there is one, the path before the images' own names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prefix(pub String);
+
+impl Read for Prefix {
+    fn read(value: &Value, at: &At, problems: &mut Problems) -> Option<Self> {
+        parsed(value, at, problems, |text| {
+            let fits = |c: char| c.is_ascii_alphanumeric() || ".-_:[]/".contains(c);
+            if text.is_empty() || !text.chars().all(fits) || text.contains("//") {
+                return Err("expected what images are named by, such as registry.example.com:5000 or \
+                            registry.example.com/team, without https://"
+                    .into());
+            }
+            Ok(Self(text.trim_matches('/').to_ascii_lowercase()))
+        })
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "string", "pattern": "^[-A-Za-z0-9._:\\[\\]/]+$" })
+    }
+}
+
+crate::keys! {
+    /// The keys of registries that hold several repositories, each of which may have a host or port of its own.
+    pub struct RepositoryKeys {
+        ..host: HostKeys,
+        /// What the images of a repository are named by, where that is not the same for all: the repository's name in the
+        /// registry, with a host (and port, and path) after which the image's own name follows.
+        repository_hosts: Option<BTreeMap<String, Prefix>>,
+    }
+}
+
+impl RepositoryKeys {
+    /// What the images of `repository` are named by, where it has a host of its own.
+    pub fn prefix(&self, repository: &str) -> Option<&str> {
+        self.repository_hosts.as_ref()?.get(repository).map(|prefix| prefix.0.as_str())
     }
 }
 

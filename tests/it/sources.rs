@@ -383,11 +383,18 @@ fn another_types_payload_makes_no_event_or_one_of_its_own() {
 }
 
 mod alertmanager;
+mod aliyun_acr;
 mod amazon;
 mod any_shape;
 mod argocd;
+mod artifactory;
+mod azure_devops;
 mod bitbucket;
+mod buildkite;
+mod cdevents;
+mod cloudsmith;
 mod cloudwatch;
+mod codecommit;
 mod ecr;
 mod flux;
 mod gcr;
@@ -397,6 +404,8 @@ mod github_alert;
 mod gitlab;
 mod grafana;
 mod kubernetes;
+mod nexus;
+mod zot;
 
 mod github {
     use super::*;

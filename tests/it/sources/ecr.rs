@@ -122,3 +122,39 @@ fn accounts_are_twelve_digits_with_or_without_quotes() {
         assert_eq!(Relay::from_value(&file).is_ok(), fine, "{account}");
     }
 }
+
+#[test]
+fn arrivals_by_replication_and_pull_through_are_pushes_where_the_source_says_so() {
+    for (key, sample, reference) in [
+        ("replications", "replication.json", "services/pricing:1.9.4"),
+        ("pull_through", "pull-through-cache.json", "docker-hub/alpine:3.22.1"),
+    ] {
+        let outcome = |on: bool| {
+            let entry = json!({ "type": "ecr", "secret": "env:FIRST", "header": "X-Webhook-Secret", key: on });
+            folder().with(&entry).outcome(sample).expect("a 2xx")
+        };
+        let ignored = outcome(false).ignored.expect("a reason");
+        assert!(ignored.contains(key), "{ignored}");
+        let parsed = outcome(true);
+        let push = pushes(&parsed)[0];
+        let told = format!("123456789012.dkr.ecr.eu-central-1.amazonaws.com/{reference}");
+        assert_eq!(format!("{}:{}", push.repository, push.tags.join(",")), told);
+        assert!(push.digest.is_some() && parsed.events[0].identity.is_some());
+    }
+}
+
+#[test]
+fn an_arrival_that_did_not_succeed_is_no_push() {
+    for (key, sample, place, value) in [
+        ("replications", "replication.json", "result", "FAILURE"),
+        ("pull_through", "pull-through-cache.json", "sync-status", "FAILED"),
+        ("replications", "replication.json", "action-type", "PUSH"),
+    ] {
+        let entry = json!({ "type": "ecr", "secret": "env:FIRST", "header": "X-Webhook-Secret", key: true });
+        let folder = folder().with(&entry);
+        let mut body = folder.json(sample);
+        body["detail"][place] = json!(value);
+        let parsed = folder.outcome_of_body(sample, body.to_string()).expect("a 2xx");
+        assert!(parsed.events.is_empty() && parsed.ignored.is_some(), "{sample} {place}");
+    }
+}
