@@ -242,20 +242,26 @@ impl Resolve for CheckedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let way = self.0.clone();
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let mut refusal = None;
-            let mut allowed = Vec::new();
-            for address in found {
-                match way.rules.check(address.ip(), way.encrypted) {
-                    Ok(()) => allowed.push(address),
-                    Err(why) => refusal = Some(why),
-                }
-            }
-            match (allowed.is_empty(), refusal) {
-                (true, Some(why)) => Err(Refused(why).into()),
-                _ => Ok(Box::new(allowed.into_iter()) as Addrs),
-            }
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            Ok(Box::new(permitted(&way, found)?.into_iter()) as Addrs)
         })
+    }
+}
+
+/// Those of a name's addresses that may be connected to. The connection is to one of these: whoever gives the name another
+/// address meanwhile is not asked again.
+fn permitted(way: &Way, found: impl Iterator<Item = SocketAddr>) -> Result<Vec<SocketAddr>, Refused> {
+    let mut refusal = None;
+    let mut allowed = Vec::new();
+    for address in found {
+        match way.rules.check(address.ip(), way.encrypted) {
+            Ok(()) => allowed.push(address),
+            Err(why) => refusal = Some(why),
+        }
+    }
+    match refusal {
+        Some(why) if allowed.is_empty() => Err(Refused(why)),
+        _ => Ok(allowed),
     }
 }
 
@@ -291,4 +297,26 @@ fn words(error: &reqwest::Error) -> String {
     }
     words.dedup();
     if words.is_empty() { "the HTTP client failed".into() } else { words.join(": ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_names_addresses_only_those_are_left_that_may_be_connected_to() {
+        let way = Way { rules: egress::Rules::default(), encrypted: true, made_with: String::new() };
+        let left = |addresses: &[&str]| {
+            let found = addresses.iter().map(|address| SocketAddr::new(address.parse().expect(address), 443));
+            let left = permitted(&way, found.collect::<Vec<_>>().into_iter());
+            left.map(|left| left.iter().map(|address| address.ip().to_string()).collect::<Vec<_>>())
+        };
+        let mixed = ["169.254.169.254", "192.0.32.7", "::ffff:127.0.0.1", "64:ff9b::a9fe:a9fe", "10.0.0.7"];
+        assert_eq!(left(&mixed).expect("some are left"), ["192.0.32.7", "10.0.0.7"]);
+        for refused in [&["127.0.0.1", "::1"][..], &["64:ff9b:1::a9fe:a9fe"], &["fd00:ec2::254", "fe80::1"]] {
+            let why = left(refused).expect_err("none is left").to_string();
+            assert!(why.starts_with("egress"), "{why}");
+        }
+        assert_eq!(left(&[]).expect("nothing to refuse"), Vec::<String>::new());
+    }
 }

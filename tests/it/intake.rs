@@ -17,6 +17,8 @@ use sluice::source::{Function, Invocation};
 
 use crate::fakes::{FakeClock, FakeMeter, FakeQueue, FakeSecrets, json as parse, relay, store};
 
+mod attacks;
+
 const RELAY: &str = r#"
 sources:
   github: { type: github, secret: "ssm:/github", cluster: prod, labels: { team: apps } }

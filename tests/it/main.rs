@@ -11,6 +11,7 @@ mod chats;
 mod dead_letters;
 mod deliver;
 mod fakes;
+mod front_door;
 mod golden;
 mod house;
 mod how_to;

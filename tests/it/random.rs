@@ -137,3 +137,24 @@ fn no_event_makes_a_target_fail_or_say_more_than_it_may() {
         }
     }
 }
+
+#[test]
+fn no_depth_of_json_ends_the_process() {
+    let nested = |open: &str, close: &str, depth: usize| format!("{}0{}", open.repeat(depth), close.repeat(depth));
+    // Deep at every sample, and deeper than any stack at one of each type.
+    for (depth, most) in [(10_000, usize::MAX), (200_000, 1)] {
+        for source in any_source::all(Path::new(env!("CARGO_MANIFEST_DIR"))) {
+            for (i, (_, sample)) in source.samples.iter().enumerate().take(most) {
+                let array = nested("[", "]", depth);
+                let bodies = [array.clone(), nested("{\"a\":", "}", depth / 4), "[".repeat(depth)];
+                for body in bodies {
+                    source.take(i, body.as_bytes());
+                }
+                // Beneath a key that nobody reads, and beneath one that is read.
+                let text = String::from_utf8_lossy(&sample.body);
+                source.take(i, text.replacen('{', &format!("{{\"deep\":{array},"), 1).as_bytes());
+                source.take(i, text.replacen(':', &format!(":{array},\"rest\":"), 1).as_bytes());
+            }
+        }
+    }
+}

@@ -382,6 +382,27 @@ fn another_types_payload_makes_no_event_or_one_of_its_own() {
     }
 }
 
+/// Go, Python and JavaScript read the last of several values, and so would whoever is told.
+#[test]
+fn a_key_that_is_there_twice_makes_no_event_or_its_last_value_counts() {
+    for folder in folders() {
+        let known = own_secrets(folder.entry());
+        for file in folder.samples() {
+            let request = folder.signed(&file, &known);
+            let Ok(Value::Object(members)) = serde_json::from_slice(&request.body) else { continue };
+            let Ok(usual) = folder.parse(&request, &known) else { continue };
+            for key in members.keys() {
+                let body = String::from_utf8(request.body.to_vec()).expect("text");
+                let doubled = body.replacen('{', &format!("{{{}:null,", json!(key)), 1);
+                let mut request = folder.request(&file);
+                request.body = doubled.into();
+                let events = folder.outcome_of(request).map(|parsed| parsed.events).unwrap_or_default();
+                assert!(events.is_empty() || events == usual.events, "{} {key}", file.display());
+            }
+        }
+    }
+}
+
 mod alertmanager;
 mod aliyun_acr;
 mod amazon;
