@@ -214,6 +214,11 @@ impl Target for Alertmanager {
         Class::Feed
     }
 
+    // An alert that it has already is the same one, with the same end.
+    fn is_idempotent(&self) -> bool {
+        true
+    }
+
     fn refuses(&self, kind: &str) -> Option<String> {
         (kind != "alert").then(|| ONLY_ALERTS.to_owned())
     }

@@ -18,8 +18,6 @@
 //! Sources: matrix-org/matrix-spec, content/client-server-api (1.18: "m.room.message msgtypes", "User and room
 //! mentions", "Push Notifications", "Size limits"; read 2026-11) and what Synapse 1.163 answers (tests/matrix.rs).
 
-use std::time::Duration;
-
 use ::http::Method;
 use ::http::header::AUTHORIZATION;
 use jiff::Timestamp;
@@ -175,6 +173,11 @@ impl Target for Matrix {
         Class::Feed
     }
 
+    // By the txnId.
+    fn is_idempotent(&self) -> bool {
+        true
+    }
+
     fn needs_original(&self, _event: &Event) -> bool {
         false
     }
@@ -206,7 +209,7 @@ impl Target for Matrix {
             200 => Outcome::Rejected { reason: "200: the answer is not a homeserver's; is `url` right?".into() },
             401 => held(format!("401: the homeserver does not take the access token: {}", excerpt(response))),
             403 => held(format!("403: the bot may not write to the room; is it in there? {}", excerpt(response))),
-            _ => chat::classify(response, body["retry_after_ms"].as_u64().map(Duration::from_millis), now),
+            _ => chat::classify(response, None, now),
         }
     }
 

@@ -83,6 +83,11 @@ impl Target for Sns {
         Class::Feed
     }
 
+    // A FIFO topic goes by the deduplication id, for five minutes; what was not answered is repeated within seconds.
+    fn is_idempotent(&self) -> bool {
+        self.topic_arn.is_fifo()
+    }
+
     fn needs_original(&self, _event: &Event) -> bool {
         false
     }

@@ -239,6 +239,31 @@ targets:
     }
 }
 
+#[test]
+fn receivers_and_services_that_go_by_an_id_know_a_delivery_again_and_chats_do_not() {
+    let relay = relay(
+        r#"
+targets:
+  argocd: { type: argocd, url: "https://argocd.example.com", secret: "env:S" }
+  pagerduty: { type: pagerduty, routing_key: "env:S" }
+  opsgenie: { type: opsgenie, api_key: "env:S" }
+  matrix: { type: matrix, url: "https://matrix.example.com", token: "env:S", room: "!a:example.com" }
+  alertmanager: { type: alertmanager, url: "https://alertmanager.example.com" }
+  fifo: { type: sns, topic_arn: "arn:aws:sns:eu-west-1:123456789012:a.fifo" }
+  not-fifo: { type: sns, topic_arn: "arn:aws:sns:eu-west-1:123456789012:a" }
+  signed: { type: http, url: "https://a.example.com/", auth: { standard_webhooks: "env:S" } }
+  not-http: { type: http, url: "https://a.example.com/" }
+  not-slack: { type: slack, webhook: "env:S" }
+  not-discord: { type: discord, webhook: "env:S" }
+  not-telegram: { type: telegram, token: "env:S", chat: 1 }
+  not-dispatch: { type: github-dispatch, repository: a/b, token: "env:S" }
+"#,
+    );
+    for (name, entry) in &relay.targets {
+        assert_eq!(entry.target.is_idempotent(), !name.as_str().starts_with("not-"), "{name}");
+    }
+}
+
 #[tokio::test]
 async fn what_never_left_is_tried_again_whatever_the_target_says_of_what_was_not_answered() {
     let mut world = world();
