@@ -14,7 +14,10 @@ mod moto;
 mod receiver;
 
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
+use axum::extract::State;
+use axum::http::{StatusCode, Uri};
 use deployed::{Deployed, program};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use lambda::{HttpAnswer, HttpEvent};
@@ -51,6 +54,70 @@ fn github_push(branch: &str, delivery_id: &str, secret: &str) -> HttpEvent {
         .header("X-GitHub-Delivery", delivery_id)
         .header("X-Hub-Signature-256", &format!("sha256={}", mac(secret, body.as_bytes())))
         .body(body)
+}
+
+/// A sample, signed or not: `proof` is a header and its value for the body.
+fn post(path: &str, name: &str, proof: impl FnOnce(&[u8]) -> (&'static str, String)) -> HttpEvent {
+    let (headers, body) = sample(name);
+    let (header, value) = proof(&body);
+    let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    HttpEvent::post(path).headers(headers).header(header, &value).body(body)
+}
+
+/// An event as Flux's Provider `generic-hmac` posts it.
+fn flux_event(name: &str, secret: &str) -> HttpEvent {
+    post("/flux", &format!("flux/{name}"), |body| ("X-Signature", format!("sha256={}", mac(secret, body))))
+}
+
+/// Slack and Discord, as far as webhooks go.
+struct Chats {
+    url: String,
+    state: Arc<Mutex<Channels>>,
+}
+
+#[derive(Default)]
+struct Channels {
+    /// The chats that something was said in, in order.
+    said: Vec<String>,
+    /// The status of the next answers.
+    next: Vec<u16>,
+}
+
+impl Chats {
+    async fn open() -> Self {
+        async fn answer(State(state): State<Arc<Mutex<Channels>>>, uri: Uri) -> (StatusCode, &'static str) {
+            let mut state = state.lock().expect("nobody panics");
+            if let Some(status) = state.next.pop() {
+                return (StatusCode::from_u16(status).expect("a status"), "{}");
+            }
+            state.said.push(uri.path().trim_start_matches('/').to_owned());
+            (StatusCode::OK, if uri.path() == "/slack" { "ok" } else { "{\"id\":\"1\"}" })
+        }
+        let state = Arc::<Mutex<Channels>>::default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("address"));
+        let service = axum::Router::new().fallback(answer).with_state(state.clone());
+        tokio::spawn(async move { axum::serve(listener, service).await });
+        Self { url, state }
+    }
+
+    /// Stores where they are, as the examples tell their user to.
+    fn store(&self, cloud: &Deployed) {
+        for chat in ["slack", "discord"] {
+            cloud.store_parameter(&format!("/sluice/{chat}"), &format!("{}/{chat}", self.url));
+        }
+    }
+
+    fn answer_next(&self, status: u16) {
+        self.state.lock().expect("nobody panics").next.push(status);
+    }
+
+    /// Where something was said since this was asked last.
+    fn said(&self) -> Vec<String> {
+        let mut said = std::mem::take(&mut self.state.lock().expect("nobody panics").said);
+        said.sort();
+        said
+    }
 }
 
 fn targets(answer: &HttpAnswer) -> Vec<String> {
@@ -157,6 +224,88 @@ async fn a_push_to_ecr_reaches_a_cluster_that_nobody_can_reach_by_an_agent_insid
         &["sluice-registry-push", "sluice-agent-eks"],
         // There is a queue for what no agent is for, too, and in this relay file nothing is.
         &[("sluice-registry-push", "Enqueue", "sqs:SendMessage")],
+    );
+    cloud.assert_a_second_plan_is_empty();
+    cloud.assert_destroy_leaves_nothing();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn github_and_ghcr_reach_a_flux_cluster_and_what_flux_says_of_it_reaches_chats() {
+    let Some(program) = program() else { return };
+    let (receivers, chats) = (FluxReceivers::start(), Chats::open().await);
+    let cloud = Deployed::apply(program, "flux", &[("https://flux.prod.example.com", &*receivers.url())]).await;
+    chats.store(&cloud);
+    let token = cloud.parameter("/sluice/receiver");
+    receivers.add(Receiver::new("github", "apps", "flux-system", &token).events(["push", "ping"]));
+    receivers.add(Receiver::new("generic-hmac", "images", "flux-system", &token));
+    cloud.start_all().await;
+    let (github, flux) = (cloud.parameter("/sluice/github"), cloud.parameter("/sluice/flux"));
+
+    assert_eq!(targets(&cloud.request(github_push("main", "d-1", &github)).await), ["apps"]);
+    let package = post("/ghcr", "ghcr/package-published", |body| {
+        ("X-Hub-Signature-256", format!("sha256={}", mac(&github, body)))
+    });
+    assert_eq!(targets(&cloud.request(package).await), ["images"]);
+    assert_eq!(targets(&cloud.request(flux_event("kustomization-failed", &flux)).await), ["feed", "oncall"]);
+    assert_eq!(cloud.request(flux_event("kustomization-failed", "another secret")).await.status, 401);
+    cloud.deliver().await;
+    receivers.assert_nothing_rejected();
+    assert_eq!(receivers.accepted().len(), 2);
+    assert_eq!(chats.said(), ["discord", "slack"]);
+    assert_eq!(targets(&cloud.request(flux_event("helmrelease-upgraded", &flux)).await), ["feed"]);
+    cloud.deliver().await;
+    assert_eq!(chats.said(), ["discord"]);
+
+    for (count, status) in [(1, 503), (3, 500), (1, 413)] {
+        receivers.answer_next(count, status);
+        cloud.request(github_push("main", &format!("d-{status}"), &github)).await;
+        cloud.deliver().await;
+    }
+    assert_eq!(receivers.accepted().len(), 4);
+    assert_eq!(dead_letters(&cloud, "sluice-dead-letters.fifo").await[0].0, "apps");
+
+    let working = ["sluice-git-webhook", "sluice-registry-push", "sluice-alert-intake", "sluice-deliver"];
+    cloud.assert_rights_are_enough_and_no_more(&working, &[]);
+    cloud.assert_a_second_plan_is_empty();
+    cloud.assert_destroy_leaves_nothing();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn alerts_of_flux_alertmanager_and_cloudwatch_reach_chats() {
+    let Some(program) = program() else { return };
+    let chats = Chats::open().await;
+    let cloud = Deployed::apply(program, "alerts-only", &[]).await;
+    chats.store(&cloud);
+    cloud.start_all().await;
+    let (flux, alertmanager) = (cloud.parameter("/sluice/flux"), cloud.parameter("/sluice/alertmanager"));
+
+    let alert = |secret: &str| {
+        let bearer = format!("Bearer {secret}");
+        post("/alertmanager", "alertmanager/firing", |_| ("Authorization", bearer))
+    };
+    assert_eq!(cloud.request(alert("another secret")).await.status, 401);
+    assert_eq!(targets(&cloud.request(alert(&alertmanager)).await), ["feed", "oncall"]);
+    cloud.deliver().await;
+    assert_eq!(chats.said(), ["discord", "slack"]);
+    let answers = cloud.event(&json_sample("cloudwatch/eventbridge-alarm")).await;
+    assert_eq!((answers.len(), &answers[0][0]["source"]), (1, &Value::from("cloudwatch")));
+    cloud.deliver().await;
+    assert_eq!(chats.said(), ["discord", "slack"]);
+
+    chats.answer_next(503);
+    assert_eq!(targets(&cloud.request(flux_event("helmrelease-upgraded", &flux)).await), ["feed"]);
+    cloud.deliver().await;
+    assert_eq!(chats.said(), ["discord"]);
+    chats.answer_next(400);
+    cloud.request(flux_event("imagepolicy-new-tag", &flux)).await;
+    cloud.deliver().await;
+    assert!(chats.said().is_empty());
+    assert_eq!(dead_letters(&cloud, "sluice-dead-letters.fifo").await[0].0, "feed");
+
+    cloud.assert_rights_are_enough_and_no_more(
+        &["sluice-alert-intake", "sluice-deliver"],
+        // In a chat everything keeps its place: nothing is set aside.
+        &[("sluice-deliver", "WorkOnDeliveries", "sqs:SendMessage")],
     );
     cloud.assert_a_second_plan_is_empty();
     cloud.assert_destroy_leaves_nothing();
