@@ -329,10 +329,9 @@ pub fn deliver() -> std::process::ExitCode {
             looked: Default::default(),
             stopping: Default::default(),
         };
-        // What an agent delivers to is the agent's, its secrets too; an agent's relay file has nothing else.
-        let targets = || house.relay.targets.values();
-        let all = targets().all(|entry| entry.keys.agent.is_some());
-        let own = targets().filter(|entry| all || entry.keys.agent.is_none());
+        // What an agent delivers to is the agent's, its secrets too. An agent's relay file has targets and nothing else.
+        let is_agents = house.relay.sources.is_empty();
+        let own = house.relay.targets.values().filter(|entry| is_agents || entry.keys.agent.is_none());
         house.fetch_ahead(own.flat_map(|entry| entry.secrets())).await;
         let (house, deliverer) = (&house, &deliverer);
         lambda_runtime::run(service_fn(async move |event: LambdaEvent<aws::sqs::SqsEvent>| {

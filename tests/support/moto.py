@@ -7,16 +7,20 @@
 Needs `pip install 'moto[server]'`; written against moto 5.2.
 """
 
+import io
 import json
 import logging
 import os
+import re
 import sys
 import threading
 import time
 
 sys.path.pop(0)  # this file's own folder, where `moto` would be this file
 
-from moto.awslambda.models import LambdaFunction
+from moto.awslambda.models import LambdaFunction, lambda_backends
+from moto.core import DEFAULT_ACCOUNT_ID as ACCOUNT
+from moto.ec2.models.security_groups import SecurityGroupRule
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from moto.sqs.models import Queue, SQSBackend
 from moto.sqs.responses import ActionResult, SQSResponse
@@ -116,8 +120,9 @@ SQSResponse.start_message_move_task = start_message_move_task
 SQSResponse.list_message_move_tasks = list_message_move_tasks
 
 # --- What OpenTofu reads back ----------------------------------------------------------------------------------------
-# moto spaces JSON anew, forgets RedriveAllowPolicy, drops a queue's Policy when any other attribute is set, and does
-# not keep a function's LoggingConfig: each plan would find a change, and waiting for an attribute would never end.
+# moto spaces JSON anew, forgets RedriveAllowPolicy, drops a queue's Policy when any other attribute is set, does not
+# keep a function's LoggingConfig, and tells no description of a security group's rule whose other end is a group: each
+# plan would find a change, and waiting for an attribute would never end.
 
 stock_attributes, stock_set_attributes = Queue.attributes.fget, Queue._set_attributes
 
@@ -167,12 +172,58 @@ LambdaFunction.__init__ = init
 LambdaFunction.update_configuration = update_configuration
 LambdaFunction.get_configuration = get_configuration
 
+SecurityGroupRule.description = property(
+    lambda rule: (rule.ip_range or rule.source_group).get("Description")
+)
+
+# --- Triggers --------------------------------------------------------------------------------------------------------
+# moto runs functions in Docker: what is sent to a queue that has a trigger waits for it. Here the test is the trigger.
+
+Queue.lambda_event_source_mappings = property(lambda queue: {}, lambda queue, mappings: None)
+
+# --- What a test asks of the cloud itself ----------------------------------------------------------------------------
+#     GET /sluice/calls/KEY           the calls that were signed with this access key: [{"service", "target", "body"}]
+#     GET /sluice/code/REGION/NAME    the zip of a Lambda function, which moto stores and does not hand out
+# Only calls of the JSON protocols are kept, by their header X-Amz-Target: those are all that Sluice makes but STS's.
+
+calls = {}
+CREDENTIAL = re.compile(r"Credential=([^/]+)/[^/]+/([^/]+)/([^/]+)/")
+
+
+class Observed:
+    """The application, with a record of what it was asked."""
+
+    def __init__(self, app):
+        self.app = app
+
+    def __call__(self, environ, start_response):
+        match environ.get("PATH_INFO", "").split("/"):
+            case ["", "sluice", "calls", key]:
+                return self.answer(start_response, json.dumps(calls.get(key, [])).encode())
+            case ["", "sluice", "code", region, name]:
+                return self.answer(start_response, lambda_backends[ACCOUNT][region].get_function(name).code_bytes)
+        signed = CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", ""))
+        target = environ.get("HTTP_X_AMZ_TARGET")
+        if signed and target:
+            body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            environ["wsgi.input"] = io.BytesIO(body)
+            key, _, service = signed.groups()
+            call = {"service": service, "target": target, "body": json.loads(body or b"{}")}
+            calls.setdefault(key, []).append(call)
+        return self.app(environ, start_response)
+
+    @staticmethod
+    def answer(start_response, body):
+        start_response("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
+
+
 # --- Serving -------------------------------------------------------------------------------------------------------
 
 
 def main(port):
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    app = DomainDispatcherApplication(create_backend_app)
+    app = Observed(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", port or 0, app, threaded=True, request_handler=MotoRequestHandler)
     os.environ["MOTO_PORT"] = str(server.port)
     print(server.port, flush=True)
