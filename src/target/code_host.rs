@@ -121,6 +121,10 @@ const SUBJECT: usize = 100;
 
 /// What `event` is about, in a few words that stay the same for as long as it lives: for the context of a status.
 pub fn subject(event: &Event) -> String {
+    let short = match &event.detail {
+        Detail::Alert(group) => signature::digest(&["subject", &group.group])[..8].to_owned(),
+        _ => String::new(),
+    };
     let words = match &event.detail {
         Detail::Git(git) => vec![Some(git.event.as_str()), git.name.as_deref()],
         Detail::Alert(group) => match group.alerts.as_slice() {
@@ -130,7 +134,7 @@ pub fn subject(event: &Event) -> String {
                 object.namespace.as_deref(),
                 Some(object.name.as_str()),
             ],
-            _ => vec![Some(event.source.as_str()), group.title.as_deref()],
+            _ => vec![Some(event.source.as_str()), group.title.as_deref(), Some(&short)],
         },
         Detail::ImagePush(_) => Vec::new(),
     };

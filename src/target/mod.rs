@@ -22,6 +22,7 @@ pub mod github_dispatch;
 pub mod gitlab;
 pub mod gitlab_trigger;
 pub mod googlechat;
+pub mod googlepubsub;
 pub mod http;
 pub mod image_updater;
 pub mod jenkins;
@@ -137,6 +138,7 @@ pub static TYPES: &[TargetType] = &[
         "statuses of commits at Gitea or Forgejo",
     ),
     TargetType::new::<comment::Comment<gitea::Gitea>>("gitea-comment", "comments on pull requests at Gitea or Forgejo"),
+    TargetType::new::<googlepubsub::Googlepubsub>("googlepubsub", "a topic of Google Cloud Pub/Sub"),
 ];
 
 /// A request to send. Its URL may be a secret in itself, so that `Debug` shows only method and host.

@@ -52,7 +52,7 @@ impl Draw for Sns {
         json!({
             "Subject": subject(&message.words()),
             "Message": message.plain(),
-            "MessageAttributes": aws::attributes(message),
+            "MessageAttributes": message.attributes(),
         })
     }
 
@@ -81,6 +81,10 @@ impl Draw for Sns {
 impl Target for Sns {
     fn class(&self) -> Class {
         Class::Feed
+    }
+
+    fn is_idempotent(&self) -> bool {
+        self.topic_arn.is_fifo()
     }
 
     fn needs_original(&self, _event: &Event) -> bool {

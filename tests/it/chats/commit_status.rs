@@ -37,6 +37,19 @@ fn what_fires_is_a_failure_of_its_commit_and_what_ends_it_a_success_under_the_sa
     }
 }
 
+/// One would end what the other began.
+#[test]
+fn alerts_without_an_object_do_not_share_a_status() {
+    let context = |occasion| body(&requests(&chat("github-status"), occasion)[0])["context"].clone();
+    assert_eq!(context("firing"), context("resolved"));
+    let entry = chat("github-status");
+    let mut other = of(&entry, "firing");
+    let Detail::Alert(group) = &mut other.event.detail else { panic!("alerts") };
+    group.group = "another".into();
+    let other = entry.target.render(&other, &secrets(&entry), now()).expect("rendered");
+    assert_ne!(body(&other[0])["context"], context("firing"));
+}
+
 fn refusal(change: impl FnOnce(&mut Event)) -> String {
     let entry = chat("github-status");
     let mut event = of(&entry, "failed").event;
@@ -106,7 +119,7 @@ fn a_github_target_has_a_token_or_an_app() {
     for keys in ["", "token: 'env:T', app_id: 1", "app_id: 1, installation_id: 2", "app_id: 1, private_key: 'env:K'"] {
         let file = format!("targets: {{ a: {{ type: github-status, repository: a/b, {keys} }} }}");
         let problems = sluice::relay::Relay::from_value(&sluice::rim::yaml::parse(&file).expect("YAML").value);
-        let problems = problems.expect_err(keys).to_string();
+        let problems = problems.expect_err(keys);
         assert!(problems.contains("either `token`, or `app_id`"), "{keys}: {problems}");
     }
 }
