@@ -287,23 +287,32 @@ impl Deliverer {
                 Ok(connection) => connection,
                 Err(reason) => return Ok(Outcome::Retry { blame: Blame::Target, reason }),
             };
+            let unrendered = |error| match error {
+                RenderError::NoSecret(reference) => {
+                    Outcome::Retry { blame: Blame::Target, reason: found.without(&reference) }
+                }
+                RenderError::UnusableSecret(reason) => Outcome::Retry { blame: Blame::Setup, reason },
+                RenderError::Unfit(reason) => Outcome::Rejected { reason },
+            };
             let requests = match entry.target.render(delivery, &found.resolved, self.clock.now()) {
                 Ok(requests) => requests,
-                Err(RenderError::NoSecret(reference)) => {
-                    return Ok(Outcome::Retry { blame: Blame::Target, reason: found.without(&reference) });
-                }
-                Err(RenderError::UnusableSecret(reason)) => {
-                    return Ok(Outcome::Retry { blame: Blame::Setup, reason });
-                }
-                Err(RenderError::Unfit(reason)) => return Ok(Outcome::Rejected { reason }),
+                Err(error) => return Ok(unrendered(error)),
             };
             // The first answer counts, unless a later one says more: it passes, it ends the row, or it comes from
             // something that looked at the event, which the first did not.
             let mut judged: Option<(Response, Outcome)> = None;
-            for request in requests {
-                // All requests of an attempt share its time.
-                let left = time.saturating_sub(started.elapsed()).max(LEAST);
-                let response = self.sender.send(request, &connection, left).await?;
+            for mut request in requests {
+                let response = loop {
+                    // All requests of an attempt share its time.
+                    let left = time.saturating_sub(started.elapsed()).max(LEAST);
+                    let response = self.sender.send(request.clone(), &connection, left).await?;
+                    let (secrets, now) = (&found.resolved, self.clock.now());
+                    match entry.target.follow_up(delivery, &request, &response, secrets, now) {
+                        Ok(Some(next)) => request = next,
+                        Ok(None) => break response,
+                        Err(error) => return Ok(unrendered(error)),
+                    }
+                };
                 let outcome = entry.target.classify(&response, self.clock.now());
                 let passed = matches!(outcome, Outcome::Delivered | Outcome::Accepted);
                 let next = !passed && entry.target.tries_next(&response);

@@ -18,7 +18,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::{HeaderMap, Method, header};
-use bytes::Bytes;
 use futures_util::StreamExt as _;
 use serde::Serialize;
 use tokio::time::Instant;
@@ -247,7 +246,7 @@ impl Probe {
         connection: &Connection,
         ends: Instant,
     ) -> Result<Response, SendError> {
-        let request = Outbound { method, url, headers: HeaderMap::new(), body: Bytes::new(), aws: None };
+        let request = Outbound::new(method, url);
         self.sender.send(request, connection, ends.saturating_duration_since(Instant::now())).await
     }
 }
@@ -387,6 +386,8 @@ fn leads_to(headers: &HeaderMap) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn answer(status: u16, headers: &[(&'static str, &'static str)], body: &'static str) -> Response {

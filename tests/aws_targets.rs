@@ -280,7 +280,7 @@ fn expected_signature((method, uri, headers, body): &Seen, scope: &str, signed: 
     let time = headers["x-amz-date"].to_str().expect("text");
     let string = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", sha256_hex(&[canonical.as_bytes()]));
     let sign = |key: Vec<u8>, text: &str| hmac(Algorithm::Sha256, &Secret::new(key), &[text.as_bytes()]);
-    let key = scope.split('/').fold(b"AWS4secret".to_vec(), |key, part| sign(key, part));
+    let key = scope.split('/').fold(b"AWS4secret".to_vec(), sign);
     Encoding::Hex.encode(&sign(key, &string))
 }
 

@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
-use http::Method;
+use bytes::Bytes;
+use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 
 use super::{Common, Trouble};
@@ -17,7 +18,7 @@ use crate::relay::{Relay, SourceEntry, TargetEntry};
 use crate::rim::clock::SystemClock;
 use crate::rim::local::samples;
 use crate::source::{Request, Via};
-use crate::target::{Outbound, RenderError, chat};
+use crate::target::{Outbound, RenderError, Response, chat};
 
 /// What to render for whom.
 #[derive(Debug, clap::Args)]
@@ -139,7 +140,11 @@ fn shown(target: &Name, of: &TargetEntry, identity: &str, event: &Event, origina
             let service = of.target.as_draw();
             let bodies = service.map(|service| (service, chat::bodies(service, event)));
             let requests = requests.iter().enumerate().map(|(i, request)| {
+                let (request, then) = request;
                 let mut shown = as_json(request);
+                if let Some(then) = then {
+                    shown["then"] = as_json(then);
+                }
                 if let Some((service, body)) =
                     bodies.as_ref().and_then(|(service, bodies)| Some((service, bodies.get(i)?)))
                 {
@@ -156,8 +161,11 @@ fn shown(target: &Name, of: &TargetEntry, identity: &str, event: &Event, origina
     }
 }
 
+/// A request, and what follows it where it finds nothing.
+type Followed = (Outbound, Option<Outbound>);
+
 /// The requests for a delivery, with whichever stand-ins the target takes for its secrets.
-fn rendered(of: &TargetEntry, delivery: &Delivery) -> Result<Vec<Outbound>, RenderError> {
+fn rendered(of: &TargetEntry, delivery: &Delivery) -> Result<Vec<Followed>, RenderError> {
     let references: Vec<&SecretRef> = of.secrets().iter().collect();
     let ways = STAND_INS.len().pow(u32::try_from(references.len().min(6)).unwrap_or_default());
     let mut last = Err(RenderError::Unfit("it has more secrets than stand-ins can be found for".into()));
@@ -167,7 +175,13 @@ fn rendered(of: &TargetEntry, delivery: &Delivery) -> Result<Vec<Outbound>, Rend
             let choice = way / STAND_INS.len().pow(u32::try_from(i.min(6)).unwrap_or_default()) % STAND_INS.len();
             secrets.insert((*reference).clone(), vec![Secret::new(STAND_INS[choice])]);
         }
-        last = of.target.render(delivery, &secrets, SystemClock.now());
+        let now = SystemClock.now();
+        let nothing = Response { status: 200, headers: HeaderMap::new(), body: Bytes::from_static(b"[]") };
+        let follow = |request: Outbound| {
+            let then = of.target.follow_up(delivery, &request, &nothing, &secrets, now)?;
+            Ok((request, then))
+        };
+        last = of.target.render(delivery, &secrets, now).and_then(|all| all.into_iter().map(follow).collect());
         if !matches!(last, Err(RenderError::UnusableSecret(_))) {
             break;
         }
@@ -194,6 +208,9 @@ fn as_json(request: &Outbound) -> Value {
     if let Some(service) = &request.aws {
         shown["aws"] = json!({ "service": service.id, "region": service.region });
     }
+    if let Some(asked) = &request.token {
+        shown["token"] = json!({ "method": asked.request.method.as_str(), "url": asked.request.url });
+    }
     shown
 }
 
@@ -217,10 +234,21 @@ fn as_text(shown: &Value) -> String {
             let region = request["aws"]["region"].as_str().unwrap_or("the region of the process that sends it");
             lines.push(format!("(signed, to {service} in {region})"));
         }
+        if let Some(url) = request["token"]["url"].as_str() {
+            lines.push(format!("(with a token that is had by {} {url})", text(&request["token"]["method"])));
+        }
         for header in request["headers"].as_array().into_iter().flatten() {
             lines.push(format!("{}: {}", text(&header[0]), text(&header[1])));
         }
         lines.push(format!("\n{}", text(&request["body"])));
+        if let Some(then) = request["then"].as_object() {
+            lines.push(format!(
+                "--- then, where that finds nothing:\n{} {}",
+                text(&then["method"]),
+                text(&then["url"])
+            ));
+            lines.push(format!("\n{}", text(&then["body"])));
+        }
         if let Some(preview) = request["preview"].as_str() {
             lines.push(format!("\n--- what people see:\n{preview}\n"));
         }

@@ -70,13 +70,8 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
     if let Some(secret) = entry.url_secret().and_then(|reference| found.resolved.current(reference)) {
         path = format!("{path}/{}", signature::url_token(secret, name.as_str()));
     }
-    let outbound = Outbound {
-        method: request.method,
-        url: format!("{}{path}", options.url.trim_end_matches('/')),
-        headers: request.headers,
-        body: request.body,
-        aws: None,
-    };
+    let url = format!("{}{path}", options.url.trim_end_matches('/'));
+    let outbound = Outbound { headers: request.headers, body: request.body, ..Outbound::new(request.method, url) };
     // The address is the user's own choice.
     let everywhere = ["0.0.0.0/0", "::/0"].into_iter().filter_map(|network| network.parse().ok()).collect();
     let connection =

@@ -13,4 +13,5 @@ pub mod metrics;
 pub mod published;
 pub mod sender;
 pub mod subscriptions;
+pub mod tokens;
 pub mod yaml;

@@ -33,6 +33,8 @@ use crate::target::{Outbound, Response};
 
 /// At most this much of an answer's body is read, in bytes.
 const MAX_RESPONSE: usize = 64 * 1024;
+/// The same where the body is what a request is sent for.
+const MAX_LONG_RESPONSE: usize = 1024 * 1024;
 /// How long connecting may take, name resolution and TLS included.
 const CONNECT: Duration = Duration::from_secs(10);
 
@@ -167,6 +169,7 @@ impl Sender for HttpSender {
             way.rules.check(address, way.encrypted).map_err(SendError::Egress)?;
         }
         let client = self.client(&way, connection)?;
+        let most = if request.long_answer { MAX_LONG_RESPONSE } else { MAX_RESPONSE };
         let left = Arc::new(AtomicBool::new(request.body.is_empty()));
         let body = reqwest::Body::wrap(Noted { body: Full::new(request.body), left: left.clone() });
         let exchange = async {
@@ -174,7 +177,7 @@ impl Sender for HttpSender {
             let mut response = sent.map_err(|error| judge(error, left.load(Ordering::Relaxed)))?;
             let (status, headers) = (response.status().as_u16(), response.headers().clone());
             let mut body = BytesMut::new();
-            while body.len() < MAX_RESPONSE {
+            while body.len() < most {
                 match response.chunk().await {
                     Ok(Some(chunk)) => body.extend_from_slice(&chunk),
                     Ok(None) => break,
@@ -182,7 +185,7 @@ impl Sender for HttpSender {
                     Err(_) => break,
                 }
             }
-            body.truncate(MAX_RESPONSE);
+            body.truncate(most);
             Ok(Response { status, headers, body: Bytes::from(body) })
         };
         tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| match left.load(Ordering::Relaxed) {

@@ -86,7 +86,7 @@ impl Draw for Amazonq {
                 "title": text::cut(&shown.headline(), TITLE, Unit::Characters),
                 "description": description.join("\n"),
             },
-            "metadata": { "eventType": message.kind, "additionalContext": aws::attributes(message) },
+            "metadata": { "eventType": message.kind, "additionalContext": message.attributes() },
         });
         if let Some(key) = &message.key {
             notification["metadata"]["threadId"] = key.as_str().into();
@@ -122,7 +122,7 @@ impl Target for Amazonq {
     }
 
     fn render(&self, delivery: &Delivery, _secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
-        let attributes = aws::attributes(&Message::of(&delivery.event));
+        let attributes = Message::of(&delivery.event).attributes();
         let requests = chat::bodies(self, &delivery.event).into_iter().map(|body| {
             self.0.topic_arn.publish(&json!({ "Message": body.to_string(), "MessageAttributes": attributes }))
         });

@@ -12,7 +12,6 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::message::Message;
 use super::poke::{busy, held};
 use super::{Outbound, Response, chat};
 use crate::domain::outcome::Outcome;
@@ -94,16 +93,6 @@ impl Read for Topic {
     fn schema() -> Value {
         json!({ "type": "string", "pattern": "^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]+(\\.fifo)?$" })
     }
-}
-
-/// What subscribers of a topic may go by without reading the message.
-pub fn attributes(message: &Message) -> Value {
-    json!({
-        "kind": message.kind,
-        "severity": message.severity,
-        "source": message.source,
-        "status": message.status,
-    })
 }
 
 /// What a service said went wrong.

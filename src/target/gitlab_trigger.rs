@@ -12,43 +12,15 @@
 //! the request with "Insufficient permissions to set pipeline variables" (gitlab-org/gitlab issues 557381 and 502382).
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
 
+use super::gitlab::Project;
 use super::poke::{current, held};
 use super::{Class, Outbound, RenderError, Response, Target, classify_by_status, excerpt};
 use crate::domain::delivery::Delivery;
 use crate::domain::event::{Detail, Event};
 use crate::domain::outcome::Outcome;
 use crate::domain::secret::{Resolved, SecretRef};
-use crate::relay::format::{At, BaseUrl, Problems, Read, parsed};
-
-/// A project: its number, or its path with all groups.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Project(String);
-
-impl Read for Project {
-    fn read(value: &Value, at: &At, problems: &mut Problems) -> Option<Self> {
-        if let Some(number) = value.as_u64() {
-            return Some(Self(number.to_string()));
-        }
-        parsed(value, at, problems, |text| {
-            let part =
-                |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
-            let number = !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
-            match number || (text.contains('/') && text.split('/').all(part)) {
-                true => Ok(Self(text.into())),
-                false => Err("expected a project as group/name or its number".into()),
-            }
-        })
-    }
-
-    fn schema() -> Value {
-        json!({ "anyOf": [
-            { "type": "integer", "minimum": 0 },
-            { "type": "string", "pattern": "^([0-9]+|[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)+)$" },
-        ] })
-    }
-}
+use crate::relay::format::BaseUrl;
 
 crate::keys! {
     /// A `gitlab-trigger` target.
@@ -109,8 +81,7 @@ impl Target for GitlabTrigger {
         let token = token.expose_text().ok_or_else(|| {
             RenderError::UnusableSecret("the secret for `token` is no text, and a trigger token is one".into())
         })?;
-        let path = format!("/api/v4/projects/{}/trigger/pipeline", self.repository.0.replace('/', "%2F"));
-        let url = self.api_url.as_ref().map_or_else(|| format!("https://gitlab.com{path}"), |base| base.join(&path));
+        let url = self.repository.url(self.api_url.as_ref(), "/trigger/pipeline");
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.append_pair("token", token).append_pair("ref", &self.reference);
         for (name, value) in variables(&delivery.event) {

@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use super::text::{self, Unit};
 use crate::domain::alert::{Alert, Alerts, Link, Severity, Status};
@@ -236,6 +237,11 @@ impl Message {
     /// The message as plain text without its headline; empty where that says it all.
     pub fn plain_rest(&self) -> String {
         self.plain().split_once('\n').map(|(_, rest)| rest.to_owned()).unwrap_or_default()
+    }
+
+    /// What those who get messages of a topic may choose by, without reading them.
+    pub fn attributes(&self) -> Value {
+        json!({ "kind": self.kind, "severity": self.severity, "source": self.source, "status": self.status })
     }
 
     /// The message with every text of others in it changed by `change`; its URLs stay as they are.

@@ -9,13 +9,20 @@ pub mod argo_events;
 pub mod argocd;
 pub mod aws;
 pub mod chat;
+pub mod code_host;
+pub mod comment;
+pub mod commit_status;
 pub mod discord;
 pub mod email;
 pub mod eventbridge;
 pub mod flux;
+pub mod gitea;
+pub mod github;
 pub mod github_dispatch;
+pub mod gitlab;
 pub mod gitlab_trigger;
 pub mod googlechat;
+pub mod googlepubsub;
 pub mod http;
 pub mod image_updater;
 pub mod jenkins;
@@ -43,6 +50,7 @@ use ::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use bytes::Bytes;
 use data_encoding::BASE64;
 use jiff::Timestamp;
+use serde_json::Value;
 
 use crate::domain::delivery::Delivery;
 use crate::domain::event::{Event, Original};
@@ -121,6 +129,16 @@ pub static TYPES: &[TargetType] = &[
     ),
     TargetType::new::<email::Email>("email", "mailboxes, by Amazon SES"),
     TargetType::new::<eventbridge::Eventbridge>("eventbridge", "an event bus of Amazon EventBridge"),
+    TargetType::new::<commit_status::CommitStatus<github::Github>>("github-status", "statuses of commits at GitHub"),
+    TargetType::new::<comment::Comment<github::Github>>("github-comment", "comments on pull requests at GitHub"),
+    TargetType::new::<commit_status::CommitStatus<gitlab::Gitlab>>("gitlab-status", "statuses of commits at GitLab"),
+    TargetType::new::<comment::Comment<gitlab::Gitlab>>("gitlab-comment", "comments on merge requests at GitLab"),
+    TargetType::new::<commit_status::CommitStatus<gitea::Gitea>>(
+        "gitea-status",
+        "statuses of commits at Gitea or Forgejo",
+    ),
+    TargetType::new::<comment::Comment<gitea::Gitea>>("gitea-comment", "comments on pull requests at Gitea or Forgejo"),
+    TargetType::new::<googlepubsub::Googlepubsub>("googlepubsub", "a topic of Google Cloud Pub/Sub"),
 ];
 
 /// A request to send. Its URL may be a secret in itself, so that `Debug` shows only method and host.
@@ -137,14 +155,58 @@ pub struct Outbound {
     pub body: Bytes,
     /// The service of AWS that it is for: it is signed with the credentials of the process that sends it.
     pub aws: Option<aws::Service>,
+    /// How a token for it is had, which is its credential.
+    pub token: Option<Box<TokenRequest>>,
+    /// Whether the answer's body is what it is sent for, so that more is read of it: 1 MiB instead of 64 KiB.
+    pub long_answer: bool,
+}
+
+/// A token that is asked for before a request that needs it, and serves further ones until it ends: the answer to a
+/// signed statement of who we are (a JWT, RS256).
+#[derive(Clone)]
+pub struct TokenRequest {
+    /// What asks for it, without the statement.
+    pub request: Outbound,
+    /// What is stated.
+    pub claims: Value,
+    /// The private key (PEM) that it is signed with.
+    pub key: Secret,
+    /// Where the statement goes.
+    pub statement: Statement,
+}
+
+/// Where a statement goes in the request for a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Statement {
+    /// Into the header `Authorization`, as a bearer token.
+    Bearer,
+    /// Into the body, as an assertion (RFC 7523, 2.1).
+    Form,
 }
 
 impl Outbound {
+    /// A request without headers and body.
+    pub fn new(method: Method, url: String) -> Self {
+        Self { method, url, headers: HeaderMap::new(), body: Bytes::new(), aws: None, token: None, long_answer: false }
+    }
+
     /// A POST of `body`.
     pub fn post(url: String, content_type: &'static str, body: impl Into<Bytes>) -> Self {
-        let mut headers = HeaderMap::new();
-        headers.insert(::http::header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-        Self { method: Method::POST, url, headers, body: body.into(), aws: None }
+        let mut request = Self::new(Method::POST, url);
+        request.set_body(content_type, body);
+        request
+    }
+
+    /// Sets the body, and the header that says what it is.
+    pub fn set_body(&mut self, content_type: &'static str, body: impl Into<Bytes>) {
+        self.headers.insert(::http::header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        self.body = body.into();
+    }
+
+    /// The same with `body` as JSON.
+    pub fn with_json(mut self, body: &Value) -> Self {
+        self.set_body("application/json", body.to_string());
+        self
     }
 
     /// Sets a header to a text that is no secret. A text that no header can carry is an error.
@@ -237,6 +299,19 @@ pub trait Target: Debug + Send + Sync {
     /// Makes the request; after it, what is to be tried instead, in this order, where [`tries_next`](Self::tries_next)
     /// says so of an answer.
     fn render(&self, delivery: &Delivery, secrets: &Resolved, now: Timestamp) -> Result<Vec<Outbound>, RenderError>;
+
+    /// What is sent after `asked` was answered so, to do what it was only the preparation of; the answer to that one
+    /// counts instead. `None` where the answer stands for itself.
+    fn follow_up(
+        &self,
+        _delivery: &Delivery,
+        _asked: &Outbound,
+        _answer: &Response,
+        _secrets: &Resolved,
+        _now: Timestamp,
+    ) -> Result<Option<Outbound>, RenderError> {
+        Ok(None)
+    }
 
     /// Whether after this answer the next of several renderings is worth a try.
     fn tries_next(&self, _response: &Response) -> bool {

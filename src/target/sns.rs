@@ -52,7 +52,7 @@ impl Draw for Sns {
         json!({
             "Subject": subject(&message.words()),
             "Message": message.plain(),
-            "MessageAttributes": aws::attributes(message),
+            "MessageAttributes": message.attributes(),
         })
     }
 

@@ -45,10 +45,37 @@ pub fn chat(name: &str) -> TargetEntry {
     relay.targets.remove(&name).unwrap_or_else(|| panic!("there is no target {name}"))
 }
 
-/// What `entry` makes of the occasion of this name: all its requests.
+/// What `entry` makes of the occasion of this name: all its requests, or none if it is not told of it.
 pub fn requests(entry: &TargetEntry, occasion: &str) -> Vec<Outbound> {
-    let (_, delivery) = occasions().into_iter().find(|(name, _)| *name == occasion).expect("an occasion");
-    entry.target.render(&delivery, &secrets(entry), now()).expect("rendered")
+    let delivery = of(entry, occasion);
+    if entry.target.wants(&delivery.event, None).is_err() {
+        return Vec::new();
+    }
+    let first = entry.target.render(&delivery, &secrets(entry), now()).expect("rendered");
+    let then: Vec<_> = first.iter().filter_map(|request| follow_up(entry, &delivery, request)).collect();
+    [first, then].concat()
+}
+
+/// The occasion of this name, as `entry` is told of it: at hosts of code, alerts are about a commit and a pull request.
+pub fn of(entry: &TargetEntry, occasion: &str) -> Delivery {
+    let (_, mut delivery) = occasions().into_iter().find(|(name, _)| *name == occasion).expect("an occasion");
+    let label = match entry.of.name.rsplit_once('-') {
+        Some((_, "status")) => ("revision", "main@sha1:3f1c2b7a9d0e4c5b6a7f8091a2b3c4d5e6f70812"),
+        Some((_, "comment")) => ("change_request", "12"),
+        _ => return delivery,
+    };
+    if let Detail::Alert(group) = &mut delivery.event.detail {
+        group.alerts.iter_mut().for_each(|alert| {
+            alert.labels.insert(label.0.into(), label.1.into());
+        });
+    }
+    delivery
+}
+
+/// What follows `request` where that finds nothing.
+fn follow_up(entry: &TargetEntry, delivery: &Delivery, request: &Outbound) -> Option<Outbound> {
+    let nothing = response(200, &[], "[]");
+    entry.target.follow_up(delivery, request, &nothing, &secrets(entry), now()).expect("rendered")
 }
 
 /// What `entry` makes of an answer.
@@ -240,8 +267,14 @@ fn as_text(request: &Outbound) -> String {
         let region = service.region.as_deref().unwrap_or("the process's region");
         text.push_str(&format!("(signed for {} in {region})\n", service.name));
     }
+    if let Some(asked) = &request.token {
+        text.push_str(&format!("(with a token that is had by {} {})\n", asked.request.method, asked.request.url));
+    }
     for (name, value) in &request.headers {
         text.push_str(&format!("{name}: {}\n", value.to_str().expect("text")));
+    }
+    if request.body.is_empty() {
+        return text;
     }
     let body = match serde_json::from_slice::<Value>(&request.body) {
         Ok(body) => serde_json::to_string_pretty(&body).expect("JSON"),
@@ -264,7 +297,8 @@ fn what_every_service_shows_is_reviewed_and_within_its_limits() {
     for (name, entry) in &relay.targets {
         // What a machine reads has no preview and no sizes.
         let service = entry.target.as_draw();
-        for (occasion, delivery) in occasions() {
+        for (occasion, _) in occasions() {
+            let delivery = of(entry, occasion);
             let mut shown = String::new();
             match entry.target.wants(&delivery.event, None) {
                 Err(why) => shown = format!("not told: {why}"),
@@ -275,6 +309,9 @@ fn what_every_service_shows_is_reviewed_and_within_its_limits() {
                             shown.push_str("\n===== if that is refused\n");
                         }
                         shown.push_str(&as_text(request));
+                        if let Some(then) = follow_up(entry, &delivery, request) {
+                            shown.push_str(&format!("\n===== then, where that finds nothing\n{}", as_text(&then)));
+                        }
                         let Some(service) = service else { continue };
                         let body = &sluice::target::chat::bodies(service, &delivery.event)[i];
                         shown.push_str(&format!(
@@ -309,6 +346,8 @@ fn no_service_is_sent_a_credential_out_of_a_text() {
 
 mod alertmanager;
 mod amazonq;
+mod comment;
+mod commit_status;
 mod discord;
 mod email;
 mod googlechat;

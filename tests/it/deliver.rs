@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sluice::deliver::Deliverer;
-use sluice::domain::alert::Status;
+use sluice::domain::alert::{Alert, Alerts, Severity, Status};
 use sluice::domain::delivery::{DeadLetter, Delivery};
 use sluice::domain::event::{Detail, Event, ImagePush};
 use sluice::domain::name::Name;
@@ -27,9 +27,10 @@ targets:
     token: "ssm:/token"
   other: { type: http, url: "https://other.example.com/" }
   feed: { type: http, url: "https://feed.example.com/", retry: { max_age: 1h } }
+  review: { type: gitea-comment, repository: acme/app, token: "ssm:/token" }
   guarded: { type: http, url: "https://guarded.example.com/", fallback: feed, retry: { max_age: 2h } }
 routes:
-  - { to: [cluster, other, feed, guarded] }
+  - { to: [cluster, other, feed, guarded, review] }
 "#;
 
 struct World {
@@ -655,4 +656,22 @@ async fn an_operator_who_could_not_be_told_is_told_after_the_next_attempt() {
     world.sender.answer(401, "");
     world.work(vec![world.message("guarded", 1, 2)]).await;
     assert_eq!(world.notices().len(), 1);
+}
+
+#[tokio::test]
+async fn what_follows_up_a_request_decides_what_becomes_of_the_delivery() {
+    let world = world();
+    let mut alert = Alert::new("apps", Status::Firing, Severity::Error, "Kustomization apps: BuildFailed");
+    alert.labels.insert("change_request".into(), "12".into());
+    let mut told = delivery("review", 1, world.clock.now());
+    told.event.detail = Detail::Alert(Box::new(Alerts::one(alert)));
+    let message = |receives| received(&told, "review", 1, receives);
+    world.sender.answer(200, "[]");
+    world.sender.answer(503, "");
+    assert_eq!(world.work(vec![message(1)]).await, ["review-1"], "nothing is written yet");
+    world.sender.answer(200, "[]");
+    world.sender.answer(201, "{}");
+    assert!(world.work(vec![message(2)]).await.is_empty());
+    let methods: Vec<_> = world.sender.sent().iter().map(|request| request.method.to_string()).collect();
+    assert_eq!(methods, ["GET", "POST", "GET", "POST"]);
 }

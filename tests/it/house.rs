@@ -109,7 +109,25 @@ fn adapters_do_not_know_each_other() {
             ]
             .as_slice(),
         ),
-        ("target", ["mod", "aws", "chat", "markup", "message", "pause", "poke", "template", "text"].as_slice()),
+        (
+            "target",
+            [
+                "mod",
+                "aws",
+                "chat",
+                "code_host",
+                "gitea",
+                "github",
+                "gitlab",
+                "markup",
+                "message",
+                "pause",
+                "poke",
+                "template",
+                "text",
+            ]
+            .as_slice(),
+        ),
     ] {
         // A folder belongs to the file of the same name beside it.
         let adapter = |file: &Path| {

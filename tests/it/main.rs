@@ -29,3 +29,4 @@ mod sources;
 mod target_types;
 mod targets;
 mod tls;
+mod tokens;

@@ -453,3 +453,46 @@ fn a_bus_is_a_name_or_an_arn() {
         assert!(found.len() == 1 && found[0].starts_with("targets.a.bus: "), "{bus}: {found:?}");
     }
 }
+
+#[test]
+fn what_google_answers_a_publication_and_a_request_for_a_token() {
+    let coded = |status: &str| format!(r#"{{"error":{{"code":1,"message":"why","status":"{status}"}}}}"#);
+    let (argument, denied, missing) = (coded("INVALID_ARGUMENT"), coded("PERMISSION_DENIED"), coded("NOT_FOUND"));
+    let grant = r#"{"error":"invalid_grant","error_description":"Invalid JWT Signature."}"#;
+    check_answers(
+        "googlepubsub",
+        &[
+            (200, &[], r#"{"messageIds":["1"]}"#, "accepted", None, ""),
+            (400, &[], grant, "retry", HELD, "no token: invalid_grant: Invalid JWT Signature."),
+            (400, &[], &argument, "rejected", None, "why"),
+            (401, &[], "{}", "retry", HELD, "token"),
+            (403, &[], &denied, "retry", HELD, "may not publish to this topic: why"),
+            (404, &[], &missing, "retry", HELD, "no such topic: why"),
+            (429, &[("retry-after", "3")], "{}", "retry_after", None, "pause"),
+            (499, &[], "{}", "retry", BUSY, "499"),
+            (500, &[], "{}", "retry", BUSY, "failed"),
+            (503, &[], "{}", "retry", BUSY, "pause"),
+        ],
+    );
+}
+
+#[test]
+fn a_message_of_pubsub_is_the_event_and_its_token_is_asked_of_google() {
+    let relay = relay(TARGETS);
+    let push = delivery("push.json");
+    let request = render(&relay.targets["googlepubsub"], &push);
+    let body: serde_json::Value = serde_json::from_slice(&request.body).expect("JSON");
+    let data = body["messages"][0]["data"].as_str().expect("text");
+    let data = data_encoding::BASE64.decode(data.as_bytes()).expect("base64");
+    let event: serde_json::Value = serde_json::from_slice(&data).expect("JSON");
+    assert_eq!(event, serde_json::to_value(&push.event).expect("JSON"));
+    assert_eq!(body["messages"][0]["attributes"]["kind"], "git");
+    let asked = request.token.expect("a token is asked for");
+    let claim = |name: &str| asked.claims[name].as_str().expect("text").to_owned();
+    assert_eq!(
+        (claim("aud"), claim("iss")),
+        (asked.request.url.clone(), "sluice@acme-prod.iam.gserviceaccount.com".into())
+    );
+    let lasts = asked.claims["exp"].as_i64().expect("a time") - asked.claims["iat"].as_i64().expect("a time");
+    assert!(lasts <= 3600, "Google takes an hour at most");
+}

@@ -64,6 +64,7 @@ gitlab-trigger: { type: gitlab-trigger, repository: acme/platform/deploy, token:
 gitlab-trigger-own: { type: gitlab-trigger, repository: 42, token: "env:T", ref: v1, api_url: "https://gitlab.example.com/" }
 eventbridge: { type: eventbridge, bus: relay }
 eventbridge-arn: { type: eventbridge, bus: "arn:aws:events:eu-central-1:123456789012:event-bus/relay" }
+googlepubsub: { type: googlepubsub, project: acme-prod, topic: relay, service_account: sluice@acme-prod.iam.gserviceaccount.com, private_key: "env:T" }
 "#;
 
 /// The value of every secret `env:W`: what Standard Webhooks takes.
@@ -179,6 +180,9 @@ fn as_text(request: &Outbound) -> String {
     if let Some(service) = &request.aws {
         let region = service.region.as_deref().unwrap_or("the process's region");
         text.push_str(&format!("(signed for {} in {region})\n", service.name));
+    }
+    if let Some(asked) = &request.token {
+        text.push_str(&format!("(with a token that is had by {} {})\n", asked.request.method, asked.request.url));
     }
     for (name, value) in &request.headers {
         text.push_str(&format!("{name}: {}\n", value.to_str().expect("text")));

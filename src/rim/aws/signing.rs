@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use super::Sdk;
 use crate::port::{Clock as _, Connection, SendError, Sender};
 use crate::rim::clock::SystemClock;
-use crate::rim::sender::HttpSender;
+use crate::rim::tokens::TokenSender;
 use crate::target::aws::Service;
 use crate::target::{Outbound, Response};
 
@@ -34,7 +34,7 @@ const WITHOUT_END: Duration = Duration::from_secs(15 * 60);
 
 /// Sends every request; those to services of AWS signed.
 pub struct SigningSender {
-    sender: HttpSender,
+    sender: TokenSender,
     sdk: Shared<BoxFuture<'static, Sdk>>,
     /// The credentials, and until when they are used.
     credentials: Mutex<Option<(Credentials, SystemTime)>>,
@@ -43,7 +43,7 @@ pub struct SigningSender {
 impl SigningSender {
     /// `sdk` is waited for when the first request to a service of AWS is sent.
     pub fn new(sdk: impl Future<Output = Sdk> + Send + 'static) -> Self {
-        Self { sender: HttpSender::new(), sdk: sdk.boxed().shared(), credentials: Mutex::default() }
+        Self { sender: TokenSender::new(), sdk: sdk.boxed().shared(), credentials: Mutex::default() }
     }
 
     async fn credentials(&self, config: &SdkConfig) -> Result<Credentials, SendError> {

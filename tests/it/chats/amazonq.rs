@@ -60,7 +60,7 @@ fn a_fifo_topic_is_a_mistake() {
         "sources": {}, "routes": [],
         "targets": { "a": { "type": "amazonq", "topic_arn": "arn:aws:sns:eu-west-1:123456789012:chat.fifo" } },
     });
-    let problems = sluice::relay::Relay::from_value(&file).expect_err("a mistake").to_string();
+    let problems = sluice::relay::Relay::from_value(&file).expect_err("a mistake");
     assert!(problems.contains("targets.a.topic_arn") && problems.contains("FIFO"), "{problems}");
 }
 

@@ -1,0 +1,119 @@
+//! Google Cloud Pub/Sub: the normalised event as a message of a topic.
+//!
+//! `POST /v1/projects/{project}/topics/{topic}:publish` with `messages[].data` (base64) and `attributes`, which filters of
+//! subscriptions go by: `attributes.kind = "alert"`. We are a service account, and are given a token that is good for an
+//! hour for a statement signed with its key: `iss` its address, `aud` the place that gives tokens, `scope` what for. A
+//! message has up to 10 MB, which no event comes near.
+//!
+//! Answers are `{"error": {"code", "message", "status"}}`; whoever refuses a token says `{"error": "invalid_grant"}` with
+//! 400, and that is nothing a message could change.
+//! Sources: cloud.google.com, "Method: projects.topics.publish", "Error codes" of Pub/Sub; developers.google.com, "Using
+//! OAuth 2.0 for Server to Server Applications" (read 2026-11).
+
+use ::http::Method;
+use data_encoding::BASE64;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::message::Message;
+use super::poke::{busy, current, held};
+use super::{Class, Outbound, RenderError, Response, Statement, Target, TokenRequest, chat};
+use crate::domain::delivery::Delivery;
+use crate::domain::event::Event;
+use crate::domain::outcome::Outcome;
+use crate::domain::secret::{Resolved, SecretRef};
+use crate::relay::format::{At, BaseUrl, Keys, Problems, Read, parsed};
+
+crate::keys! {
+    /// The keys of a `googlepubsub` target.
+    pub struct Googlepubsub {
+        /// The id of the project that the topic is in.
+        project: Resource,
+        /// The topic's name.
+        topic: Resource,
+        /// The service account's address; it has to have the role Pub/Sub Publisher.
+        service_account: String,
+        /// A private key of the service account (PEM): the private_key of the file that Google hands out.
+        private_key: SecretRef,
+        /// Another endpoint than https://pubsub.googleapis.com, such as that of a region.
+        api_url: Option<BaseUrl>,
+    }
+}
+
+/// The name of something at Google Cloud.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resource(String);
+
+impl Read for Resource {
+    fn read(value: &Value, at: &At, problems: &mut Problems) -> Option<Self> {
+        parsed(value, at, problems, |text| {
+            let valid = text.starts_with(|c: char| c.is_ascii_alphabetic())
+                && text.chars().all(|c| c.is_ascii_alphanumeric() || ".:_~+-".contains(c));
+            valid.then(|| Self(text.into())).ok_or_else(|| "expected a name without slashes".into())
+        })
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "string", "pattern": "^[A-Za-z][A-Za-z0-9.:_~+-]*$" })
+    }
+}
+
+/// Who gives tokens.
+const TOKENS: &str = "https://oauth2.googleapis.com/token";
+
+impl Target for Googlepubsub {
+    fn class(&self) -> Class {
+        Class::Feed
+    }
+
+    fn needs_original(&self, _event: &Event) -> bool {
+        false
+    }
+
+    fn render(&self, delivery: &Delivery, secrets: &Resolved, now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
+        let event = &delivery.event;
+        let data = serde_json::to_vec(event).map_err(|error| RenderError::Unfit(error.to_string()))?;
+        let message = json!({ "data": BASE64.encode(&data), "attributes": Message::of(event).attributes() });
+        let path = format!("/v1/projects/{}/topics/{}:publish", self.project.0, self.topic.0);
+        let own = self.api_url.as_ref();
+        let url = own.map_or_else(|| format!("https://pubsub.googleapis.com{path}"), |base| base.join(&path));
+        let mut request = Outbound::new(Method::POST, url).with_json(&json!({ "messages": [message] }));
+        let now = now.as_second();
+        request.token = Some(Box::new(TokenRequest {
+            request: Outbound::new(Method::POST, TOKENS.into()),
+            claims: json!({
+                "iss": self.service_account,
+                "scope": "https://www.googleapis.com/auth/pubsub",
+                "aud": TOKENS,
+                "iat": now - 60,
+                "exp": now + 3000,
+            }),
+            key: current(secrets, &self.private_key)?.clone(),
+            statement: Statement::Form,
+        }));
+        Ok(vec![request])
+    }
+
+    fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
+        let status = response.status;
+        let body = chat::json(response);
+        let error = &body["error"];
+        if let Some(refused) = error.as_str() {
+            let said = body["error_description"].as_str().unwrap_or_default();
+            return held(format!("{status}: Google gives the service account no token: {refused}: {said}"));
+        }
+        let said = error["message"].as_str().unwrap_or_default();
+        match status {
+            200 => Outcome::Accepted,
+            401 => held(format!("401: Google does not take the service account's token: {said}")),
+            403 => held(format!("403: the service account may not publish to this topic: {said}")),
+            404 => held(format!("404: there is no such topic: {said}")),
+            499 => busy(format!("499: {said}")),
+            _ => chat::classify(response, None, now),
+        }
+    }
+
+    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
+        Keys::secrets(self, seen);
+    }
+}
