@@ -9,6 +9,7 @@ pub mod argo_events;
 pub mod argocd;
 pub mod aws;
 pub mod chat;
+pub mod dingtalk;
 pub mod discord;
 pub mod email;
 pub mod eventbridge;
@@ -21,6 +22,7 @@ pub mod image_updater;
 pub mod jenkins;
 pub mod kargo;
 pub mod keel;
+pub mod lark;
 pub mod markup;
 pub mod matrix;
 pub mod mattermost;
@@ -29,6 +31,7 @@ pub mod opsgenie;
 pub mod pagerduty;
 pub mod pause;
 pub mod poke;
+pub mod rocketchat;
 pub mod slack;
 pub mod sns;
 pub mod teams;
@@ -36,6 +39,9 @@ pub mod tekton;
 pub mod telegram;
 pub mod template;
 pub mod text;
+pub mod webex;
+pub mod wecom;
+pub mod zulip;
 
 use std::fmt::{self, Debug};
 
@@ -121,6 +127,12 @@ pub static TYPES: &[TargetType] = &[
     ),
     TargetType::new::<email::Email>("email", "mailboxes, by Amazon SES"),
     TargetType::new::<eventbridge::Eventbridge>("eventbridge", "an event bus of Amazon EventBridge"),
+    TargetType::new::<rocketchat::RocketChat>("rocketchat", "a channel of Rocket.Chat, by an incoming webhook"),
+    TargetType::new::<zulip::Zulip>("zulip", "a channel of Zulip, by a bot's key"),
+    TargetType::new::<webex::Webex>("webex", "a room of Webex, by a bot's token"),
+    TargetType::new::<lark::Lark>("lark", "a group of Lark or Feishu, by a custom bot's webhook"),
+    TargetType::new::<dingtalk::DingTalk>("dingtalk", "a group of DingTalk, by a custom robot's webhook"),
+    TargetType::new::<wecom::WeCom>("wecom", "a group of WeCom, by a group robot's webhook"),
 ];
 
 /// A request to send. Its URL may be a secret in itself, so that `Debug` shows only method and host.

@@ -309,14 +309,20 @@ fn no_service_is_sent_a_credential_out_of_a_text() {
 
 mod alertmanager;
 mod amazonq;
+mod dingtalk;
 mod discord;
 mod email;
 mod googlechat;
+mod lark;
 mod matrix;
 mod mattermost;
 mod opsgenie;
 mod pagerduty;
+mod rocketchat;
 mod slack;
 mod sns;
 mod teams;
 mod telegram;
+mod webex;
+mod wecom;
+mod zulip;
