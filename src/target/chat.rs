@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::message::{self, Message};
 use super::text::Unit;
@@ -12,6 +12,7 @@ use super::{RenderError, Response, classify_by_status, excerpt, pause};
 use crate::domain::event::Event;
 use crate::domain::outcome::{Blame, Outcome};
 use crate::domain::secret::{Resolved, SecretRef};
+use crate::relay::format::{At, Problems, Read, parsed};
 
 /// How large a part of a body is, and what the service takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +53,37 @@ pub trait Draw {
 
     /// `body` as a person would see it, as plain text.
     fn preview(&self, body: &Value) -> String;
+}
+
+/// Who is pinged where a service knows people by `@name`: one of the words here, channel and all, or an `@name`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AtName(String);
+
+impl AtName {
+    /// The name with its `@`.
+    pub fn markup(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Read for AtName {
+    fn read(value: &Value, at: &At, problems: &mut Problems) -> Option<Self> {
+        parsed(value, at, problems, |text| {
+            let name = text.strip_prefix('@');
+            let is_name = |name: &str| {
+                !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+            };
+            match (text, name) {
+                ("here" | "channel" | "all", _) => Ok(Self(format!("@{text}"))),
+                (_, Some(name)) if is_name(name) => Ok(Self(text.into())),
+                _ => Err("expected here, channel, all, or the @name of a user or a group".into()),
+            }
+        })
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "string", "pattern": "^(here|channel|all|@[A-Za-z0-9._-]+)$" })
+    }
 }
 
 /// The bodies for `event`: one with as much of it as the service takes, and the plain one to fall back to, if it is

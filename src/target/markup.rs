@@ -44,14 +44,22 @@ pub fn escape_html(text: &str) -> String {
 /// `text` as Markdown that is nothing but text: as CommonMark has it, a backslash stands before what would be a mark. A
 /// page's address in it that holds marks of its own stands between `<` and `>`, so that it leads where it should.
 pub fn escape_markdown(text: &str) -> String {
-    text.split('\n').map(escape_line).collect::<Vec<_>>().join("\n")
+    escape_with(text, is_mark, |address| match address.contains(is_mark) {
+        true => format!("<{address}>"),
+        false => address.to_owned(),
+    })
+}
+
+/// [`escape_markdown`] for a dialect with other marks than `is_mark` knows, or another way to write an `address`.
+pub fn escape_with(text: &str, is_mark: fn(char) -> bool, address: fn(&str) -> String) -> String {
+    text.split('\n').map(|line| escape_line(line, is_mark, address)).collect::<Vec<_>>().join("\n")
 }
 
 /// What ends no address in any dialect, and is no bracket around one.
 static ADDRESS: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"https?://[^\s<>\[\](){}|\\\x22'`]*[^\s<>\[\](){}|\\\x22'`.,:;!?*_~]").ok());
 
-fn escape_line(line: &str) -> String {
+fn escape_line(line: &str, is_mark: fn(char) -> bool, address: fn(&str) -> String) -> String {
     let content = line.trim_start();
     // Blanks at the beginning of a line would be lost, or make code of it.
     let blanks = line[..line.len() - content.len()].chars();
@@ -64,24 +72,20 @@ fn escape_line(line: &str) -> String {
     if content.starts_with(if number.is_empty() { ['-', '+', '='].as_slice() } else { ['.', ')'].as_slice() }) {
         escaped.push('\\');
     }
+    let inline = |text: &str, escaped: &mut String| {
+        for c in text.chars() {
+            escaped.extend(is_mark(c).then_some('\\'));
+            escaped.push(c);
+        }
+    };
     let mut rest = content;
     while let Some(found) = ADDRESS.as_ref().and_then(|address| address.find(rest)) {
-        escape_inline(&rest[..found.start()], &mut escaped);
-        match found.as_str().contains(is_mark) {
-            true => escaped.extend(["<", found.as_str(), ">"]),
-            false => escaped.push_str(found.as_str()),
-        }
+        inline(&rest[..found.start()], &mut escaped);
+        escaped += &address(found.as_str());
         rest = &rest[found.end()..];
     }
-    escape_inline(rest, &mut escaped);
+    inline(rest, &mut escaped);
     escaped
-}
-
-fn escape_inline(text: &str, escaped: &mut String) {
-    for c in text.chars() {
-        escaped.extend(is_mark(c).then_some('\\'));
-        escaped.push(c);
-    }
 }
 
 /// Whether `c` is a mark wherever it stands.
@@ -90,7 +94,7 @@ fn is_mark(c: char) -> bool {
 }
 
 /// `url` as it stands behind a link's title: nothing in it ends the link.
-fn destination(url: &str) -> String {
+pub fn destination(url: &str) -> String {
     let mut destination = String::with_capacity(url.len());
     for c in url.chars() {
         match c {

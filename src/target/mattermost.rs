@@ -18,7 +18,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Size, secret_url};
+use super::chat::{self, AtName, Draw, Size, secret_url};
 use super::markup::{self, Dialect, escape_markdown};
 use super::message::Message;
 use super::poke::{held, post_json};
@@ -28,31 +28,7 @@ use crate::domain::delivery::Delivery;
 use crate::domain::event::Event;
 use crate::domain::outcome::Outcome;
 use crate::domain::secret::{Resolved, SecretRef};
-use crate::relay::format::{At, OneOrMany, Problems, Read, parsed};
-
-/// Who is pinged, as Mattermost writes it in a text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mention(String);
-
-impl Read for Mention {
-    fn read(value: &Value, at: &At, problems: &mut Problems) -> Option<Self> {
-        parsed(value, at, problems, |text| {
-            let name = text.strip_prefix('@');
-            let is_name = |name: &str| {
-                !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
-            };
-            match (text, name) {
-                ("here" | "channel" | "all", _) => Ok(Self(format!("@{text}"))),
-                (_, Some(name)) if is_name(name) => Ok(Self(text.into())),
-                _ => Err("expected here, channel, all, or the @name of a user or a group".into()),
-            }
-        })
-    }
-
-    fn schema() -> Value {
-        json!({ "type": "string", "pattern": "^(here|channel|all|@[A-Za-z0-9._-]+)$" })
-    }
-}
+use crate::relay::format::OneOrMany;
 
 crate::keys! {
     /// A `mattermost` target.
@@ -60,7 +36,7 @@ crate::keys! {
         /// The webhook's URL, as a secret.
         webhook: SecretRef,
         /// Who is pinged by what is not over and worse than info: here, channel, all, or the @name of a user or a group.
-        mention: Option<OneOrMany<Mention>>,
+        mention: Option<OneOrMany<AtName>>,
     }
 }
 
@@ -74,7 +50,7 @@ const MARKDOWN: Dialect = Dialect { escape: |text| escape_markdown(&quiet(text))
 impl Mattermost {
     fn mention(&self, message: &Message) -> Option<String> {
         let mention = self.mention.as_ref().filter(|_| message.is_pressing())?;
-        Some(mention.0.iter().map(|one| one.0.as_str()).collect::<Vec<_>>().join(" "))
+        Some(mention.0.iter().map(AtName::markup).collect::<Vec<_>>().join(" "))
     }
 }
 

@@ -12,6 +12,7 @@ pub mod chat;
 pub mod code_host;
 pub mod comment;
 pub mod commit_status;
+pub mod dingtalk;
 pub mod discord;
 pub mod email;
 pub mod eventbridge;
@@ -28,6 +29,7 @@ pub mod image_updater;
 pub mod jenkins;
 pub mod kargo;
 pub mod keel;
+pub mod lark;
 pub mod markup;
 pub mod matrix;
 pub mod mattermost;
@@ -36,6 +38,7 @@ pub mod opsgenie;
 pub mod pagerduty;
 pub mod pause;
 pub mod poke;
+pub mod rocketchat;
 pub mod slack;
 pub mod sns;
 pub mod teams;
@@ -43,6 +46,9 @@ pub mod tekton;
 pub mod telegram;
 pub mod template;
 pub mod text;
+pub mod webex;
+pub mod wecom;
+pub mod zulip;
 
 use std::fmt::{self, Debug};
 
@@ -139,6 +145,12 @@ pub static TYPES: &[TargetType] = &[
     ),
     TargetType::new::<comment::Comment<gitea::Gitea>>("gitea-comment", "comments on pull requests at Gitea or Forgejo"),
     TargetType::new::<googlepubsub::Googlepubsub>("googlepubsub", "a topic of Google Cloud Pub/Sub"),
+    TargetType::new::<rocketchat::RocketChat>("rocketchat", "a channel of Rocket.Chat, by an incoming webhook"),
+    TargetType::new::<zulip::Zulip>("zulip", "a channel of Zulip, by a bot's key"),
+    TargetType::new::<webex::Webex>("webex", "a room of Webex, by a bot's token"),
+    TargetType::new::<lark::Lark>("lark", "a group of Lark or Feishu, by a custom bot's webhook"),
+    TargetType::new::<dingtalk::DingTalk>("dingtalk", "a group of DingTalk, by a custom robot's webhook"),
+    TargetType::new::<wecom::WeCom>("wecom", "a group of WeCom, by a group robot's webhook"),
 ];
 
 /// A request to send. Its URL may be a secret in itself, so that `Debug` shows only method and host.

@@ -117,6 +117,8 @@ fn what_the_page_on_targets_says_of_code_is_there() {
         "Unfit",
         "classify",
         "classify_by_status",
+        "follow_up",
+        "long_answer",
         "doubts_secret",
         "not told: …",
     ] {

@@ -1,0 +1,167 @@
+//! DingTalk: a custom robot's webhook in a group.
+//!
+//! A message is a `text`, which parses nothing: DingTalk's Markdown has no escape that is documented. Whom `at` names is
+//! pinged, and nobody else; they stand in the text as well, and what others wrote has an invisible word joiner behind
+//! each `@`. A body takes 20,000 bytes.
+//!
+//! With a secret, the query has `timestamp` in milliseconds and `sign`, the base64 of the HMAC-SHA256 of `timestamp`,
+//! line break, secret under the secret. The answer is 200 whatever happens: `{"errcode": 0}`, or a code with `errmsg`:
+//! 310000 for a wrong signature, a missing keyword or an address that may not send, 300001, 300005 and 400101 for a
+//! token that is none, 400013, 400102 and 400106 for a robot or a group that is gone, 130101 and 410100 for more than 20
+//! a minute, -1 for a service that is busy. It knows no idempotent send.
+//! Sources: open.dingtalk.com, "Custom robots" (sending, security settings), Alibaba Cloud's table of its codes, and
+//! answers as people report them, the sources differing on 300001 (read 2026-11).
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use url::form_urlencoded::byte_serialize;
+
+use super::chat::{self, Draw, Size, secret_text, secret_url, with_query};
+use super::message::Message;
+use super::poke::{busy, held, post_json};
+use super::text::{Unit, quiet};
+use super::{Class, Outbound, RenderError, Response, Target, excerpt};
+use crate::domain::delivery::Delivery;
+use crate::domain::event::Event;
+use crate::domain::outcome::Outcome;
+use crate::domain::secret::{Resolved, Secret, SecretRef};
+use crate::domain::signature::{self, Algorithm, Encoding};
+use crate::relay::format::{At, OneOrMany, Problems, Read, parsed};
+
+/// A member's phone number or id, or `all`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mention(String);
+
+impl Read for Mention {
+    fn read(value: &Value, at: &At, problems: &mut Problems) -> Option<Self> {
+        parsed(value, at, problems, |text| {
+            let name = text.trim_start_matches('@');
+            let is_name = !name.is_empty() && name.bytes().all(|c| c.is_ascii_alphanumeric() || b"+_.-".contains(&c));
+            if is_name { Ok(Self(name.into())) } else { Err("expected all, a phone number, or a user's id".into()) }
+        })
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "string" })
+    }
+}
+
+crate::keys! {
+    /// A `dingtalk` target.
+    pub struct DingTalk {
+        /// The custom robot's webhook, as a secret.
+        webhook: SecretRef,
+        /// The secret of its signature (SEC…), where that is switched on.
+        secret: Option<SecretRef>,
+        /// Who is pinged by what is not over and worse than info: all, a phone number as a text, or a user's id.
+        mention: Option<OneOrMany<Mention>>,
+    }
+}
+
+/// The largest body, in bytes.
+const BODY: usize = 20_000;
+/// How long to wait after a limit by the minute, of which no answer says when it ends.
+const PAUSE: Duration = Duration::from_secs(60);
+
+impl DingTalk {
+    fn text(&self, message: &Message, said: &str) -> Value {
+        let mentions = self.mention.as_ref().filter(|_| message.is_pressing()).map_or(&[][..], |all| &all.0);
+        let is_all = |one: &&Mention| one.0 == "all";
+        let is_phone = |one: &&Mention| one.0.bytes().all(|byte| byte.is_ascii_digit() || b"+-".contains(&byte));
+        let people: Vec<_> = mentions.iter().filter(|one| !is_all(one)).collect();
+        let names: Vec<_> = people.iter().map(|one| format!("@{}", one.0)).collect();
+        let of =
+            |phones: bool| people.iter().filter(|one| is_phone(one) == phones).map(|one| &one.0).collect::<Vec<_>>();
+        json!({
+            "msgtype": "text",
+            "text": { "content": format!("{}\n{}", names.join(" "), quiet(said)).trim() },
+            "at": { "isAtAll": mentions.iter().any(|one| is_all(&one)), "atMobiles": of(true), "atUserIds": of(false) },
+        })
+    }
+}
+
+impl Draw for DingTalk {
+    fn draw(&self, message: &Message) -> Value {
+        self.text(message, &format!("{}\n{}", message.plain(), message.origin()))
+    }
+
+    fn draw_plain(&self, message: &Message) -> Value {
+        self.text(message, &message.plain())
+    }
+
+    fn sizes(&self, body: &Value) -> Vec<Size> {
+        vec![Size::new("body", Unit::Bytes, body.to_string().len(), BODY)]
+    }
+
+    fn preview(&self, body: &Value) -> String {
+        body["text"]["content"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+/// Codes that the next message would meet as well, until somebody mends something.
+const BROKEN: &[i64] = &[40_035, 300_001, 300_005, 310_000, 400_013, 400_101, 400_102, 400_106];
+/// Codes of a limit by the minute.
+const LIMITED: &[i64] = &[130_101, 410_100];
+
+fn code(response: &Response) -> Option<i64> {
+    let code = &chat::json(response)["errcode"];
+    code.as_i64().or_else(|| code.as_str()?.parse().ok())
+}
+
+fn is_broken(response: &Response) -> bool {
+    code(response).is_some_and(|code| BROKEN.contains(&code))
+}
+
+impl Target for DingTalk {
+    fn class(&self) -> Class {
+        Class::Feed
+    }
+
+    fn needs_original(&self, _event: &Event) -> bool {
+        false
+    }
+
+    fn render(&self, delivery: &Delivery, secrets: &Resolved, now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
+        let mut url = secret_url(secrets, &self.webhook)?;
+        if let Some(secret) = &self.secret {
+            let time = now.as_millisecond().to_string();
+            let secret = secret_text(secrets, secret)?;
+            let parts = [time.as_bytes(), b"\n", secret.as_bytes()];
+            let sign = Encoding::Base64.encode(&signature::hmac(Algorithm::Sha256, &Secret::new(secret), &parts));
+            url = with_query(&url, "timestamp", &time);
+            url = with_query(&url, "sign", &byte_serialize(sign.as_bytes()).collect::<String>());
+        }
+        chat::bodies(self, &delivery.event).iter().map(|body| post_json(url.clone(), body)).collect()
+    }
+
+    fn tries_next(&self, response: &Response) -> bool {
+        let refused = |code| code > 0 && !LIMITED.contains(&code) && !BROKEN.contains(&code);
+        response.status == 200 && code(response).is_some_and(refused)
+    }
+
+    fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
+        let said = excerpt(response);
+        match (response.status, code(response)) {
+            (200, Some(0)) => Outcome::Delivered,
+            (200, Some(code)) if LIMITED.contains(&code) => chat::later(response, Some(PAUSE), now),
+            (200, Some(-1)) => busy(format!("200: DingTalk is busy: {said}")),
+            (200, Some(code)) if BROKEN.contains(&code) => held(format!("200: DingTalk refuses the robot: {said}")),
+            (200, _) => Outcome::Rejected { reason: format!("200: DingTalk refuses this message: {said}") },
+            _ => chat::classify(response, None, now),
+        }
+    }
+
+    fn doubts_secret(&self, response: &Response) -> bool {
+        matches!(response.status, 401 | 403 | 404) || is_broken(response)
+    }
+
+    fn as_draw(&self) -> Option<&dyn Draw> {
+        Some(self)
+    }
+
+    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
+        crate::relay::format::Keys::secrets(self, seen);
+    }
+}

@@ -1,0 +1,189 @@
+//! Zulip: a message in a channel, by a bot's address and API key.
+//!
+//! `POST /api/v1/messages` with a form and Basic authentication. Zulip's Markdown knows no escape, so that what others
+//! wrote stands in a block of code, whose fence is longer than any in it; below it are links whose titles are letters,
+//! digits and blanks. The topic, which is how Zulip keeps things together, is the source's name: what is told of an alert
+//! when it fires and when it is over must not depend on its title. A topic takes 60 characters, a message 10,000.
+//!
+//! The answer is `{"result": "success"}`, or `{"result": "error", "code", "msg"}`: 400 with `BAD_REQUEST` or
+//! `STREAM_DOES_NOT_EXIST`, 401, 429 with `retry-after` in seconds in the body as well. It knows no idempotent send for
+//! those who keep no queue of events.
+//! Sources: zulip.com/api, "Send a message", "Error handling"; github.com/zulip/zulip, zerver/lib/markdown/__init__.py
+//! (the list of what is switched off has `escape`) and fenced_code.py (read 2026-11).
+
+use ::http::header::AUTHORIZATION;
+use data_encoding::BASE64;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use url::form_urlencoded;
+
+use super::chat::{self, Draw, Size, secret_text};
+use super::markup;
+use super::message::Message;
+use super::poke::held;
+use super::text::{self, Unit};
+use super::{Class, Outbound, RenderError, Response, Target, excerpt};
+use crate::domain::alert::Link;
+use crate::domain::delivery::Delivery;
+use crate::domain::event::Event;
+use crate::domain::outcome::Outcome;
+use crate::domain::secret::{Resolved, SecretRef};
+use crate::relay::format::{At, BaseUrl, OneOrMany, Problems, Read, parsed};
+
+/// Who is pinged, as Zulip writes it in a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mention(String);
+
+impl Read for Mention {
+    fn read(value: &Value, at: &At, problems: &mut Problems) -> Option<Self> {
+        parsed(value, at, problems, |text| {
+            let inner = text.strip_prefix("@**").and_then(|rest| rest.strip_suffix("**"));
+            let inner = inner.or_else(|| text.strip_prefix("@*").and_then(|rest| rest.strip_suffix('*')));
+            match inner {
+                _ if matches!(text, "all" | "everyone" | "channel" | "topic") => Ok(Self(format!("@**{text}**"))),
+                Some(name) if !name.trim().is_empty() && !name.contains(['*', '\n']) => Ok(Self(text.into())),
+                _ => Err("expected all, channel, topic, a user as @**Name** or a group as @*name*".into()),
+            }
+        })
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "string" })
+    }
+}
+
+crate::keys! {
+    /// A `zulip` target.
+    pub struct Zulip {
+        /// The organisation's server, such as https://example.zulipchat.com.
+        url: BaseUrl,
+        /// The bot's e-mail address.
+        email: String,
+        /// The bot's API key.
+        token: SecretRef,
+        /// The channel's name.
+        channel: String,
+        /// Who is pinged by what is not over and worse than info: all, channel, topic, a user as @**Name** or a group as
+        /// @*name*.
+        mention: Option<OneOrMany<Mention>>,
+    }
+}
+
+const TOPIC: usize = 60;
+const CONTENT: usize = 10_000;
+
+/// `text` in a block of code.
+fn fenced(text: &str) -> String {
+    let mut longest = 2;
+    let mut run = 0;
+    for c in text.chars() {
+        run = if c == '`' { run + 1 } else { 0 };
+        longest = longest.max(run);
+    }
+    let fence = "`".repeat(longest + 1);
+    format!("{fence}text\n{text}\n{fence}")
+}
+
+/// A link whose title is nothing but words.
+fn link(title: &str, url: &str) -> String {
+    let words: String = title.chars().map(|c| if c.is_alphanumeric() { c } else { ' ' }).collect();
+    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    format!("[{}]({})", if words.is_empty() { "Link" } else { &words }, markup::destination(url))
+}
+
+impl Zulip {
+    fn addressed(&self, message: &Message, content: &str) -> Value {
+        let mention = self.mention.as_ref().filter(|_| message.is_pressing());
+        let mention = mention.map(|all| all.0.iter().map(|one| one.0.as_str()).collect::<Vec<_>>().join(" "));
+        json!({
+            "type": "stream",
+            "to": self.channel,
+            "topic": text::cut(&message.source, TOPIC, Unit::Characters),
+            "content": mention.map_or_else(|| content.to_owned(), |mention| format!("{mention}\n{content}")),
+        })
+    }
+}
+
+impl Draw for Zulip {
+    fn draw(&self, message: &Message) -> Value {
+        let mut told = message.clone();
+        let mut pages: Vec<Link> = told.items.iter_mut().flat_map(|item| std::mem::take(&mut item.links)).collect();
+        pages.extend(told.url.take().map(|url| Link { title: "All of it".into(), url }));
+        let mut links: Vec<_> = pages.iter().map(|page| link(&page.title, &page.url)).collect();
+        // Many an item of a group has the same runbook.
+        let mut seen = std::collections::BTreeSet::new();
+        links.retain(|link| seen.insert(link.clone()));
+        let block = fenced(&format!("{}\n{}", told.plain(), told.origin()));
+        self.addressed(message, format!("{block}\n{}", links.join(" · ")).trim_end())
+    }
+
+    fn draw_plain(&self, message: &Message) -> Value {
+        self.addressed(message, &fenced(&message.plain()))
+    }
+
+    fn sizes(&self, body: &Value) -> Vec<Size> {
+        let of = |value: &Value| Unit::Characters.of(value.as_str().unwrap_or_default());
+        vec![
+            Size::new("topic", Unit::Characters, of(&body["topic"]), TOPIC),
+            Size::new("content", Unit::Characters, of(&body["content"]), CONTENT),
+        ]
+    }
+
+    fn preview(&self, body: &Value) -> String {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        format!("{} > {}\n\n{}", text(&body["to"]), text(&body["topic"]), text(&body["content"]))
+    }
+}
+
+/// Whether the channel is not there, or not open to the bot.
+fn lacks_channel(response: &Response) -> bool {
+    matches!(chat::json(response)["code"].as_str(), Some("STREAM_DOES_NOT_EXIST"))
+}
+
+impl Target for Zulip {
+    fn class(&self) -> Class {
+        Class::Feed
+    }
+
+    fn needs_original(&self, _event: &Event) -> bool {
+        false
+    }
+
+    fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
+        let token = secret_text(secrets, &self.token)?;
+        let authorization = format!("Basic {}", BASE64.encode(format!("{}:{token}", self.email).as_bytes()));
+        let request = |body: &Value| {
+            let mut form = form_urlencoded::Serializer::new(String::new());
+            for (name, value) in body.as_object().into_iter().flatten() {
+                form.append_pair(name, value.as_str().unwrap_or_default());
+            }
+            let url = self.url.join("/api/v1/messages");
+            let mut request = Outbound::post(url, "application/x-www-form-urlencoded", form.finish());
+            request.credential(AUTHORIZATION, authorization.as_bytes())?;
+            Ok(request)
+        };
+        chat::bodies(self, &delivery.event).iter().map(request).collect()
+    }
+
+    fn tries_next(&self, response: &Response) -> bool {
+        chat::refuses_body(response) && !lacks_channel(response)
+    }
+
+    fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
+        let body = chat::json(response);
+        match response.status {
+            200 if body["result"] == "success" => Outcome::Delivered,
+            200 => Outcome::Rejected { reason: "200: the answer is not Zulip's; is `url` right?".into() },
+            400 if lacks_channel(response) => held(format!("400: Zulip refuses the channel: {}", excerpt(response))),
+            _ => chat::classify(response, None, now),
+        }
+    }
+
+    fn as_draw(&self) -> Option<&dyn Draw> {
+        Some(self)
+    }
+
+    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
+        crate::relay::format::Keys::secrets(self, seen);
+    }
+}
