@@ -7,21 +7,29 @@ pub mod alertmanager;
 pub mod argo_events;
 pub mod argocd;
 pub mod chat;
+pub mod datadog;
 pub mod flux;
 pub mod github_dispatch;
 pub mod gitlab_trigger;
+pub mod grafana;
+pub mod grafana_irm;
 pub mod http;
 pub mod image_updater;
+pub mod incidentio;
 pub mod jenkins;
 pub mod kargo;
 pub mod keel;
 pub mod markup;
 pub mod matrix;
 pub mod message;
+pub mod ntfy;
 pub mod opsgenie;
 pub mod pagerduty;
 pub mod poke;
+pub mod pushover;
+pub mod sentry;
 pub mod slack;
+pub mod splunk_oncall;
 pub mod tekton;
 pub mod telegram;
 pub mod template;
@@ -96,10 +104,15 @@ pub static TYPES: &[TargetType] = &[
     TargetType::new::<opsgenie::Opsgenie>("jsm", "alerts of Jira Service Management, created and closed"),
     TargetType::new::<telegram::Telegram>("telegram", "a chat of Telegram, by a bot's token"),
     TargetType::new::<matrix::Matrix>("matrix", "a room of Matrix, by a bot's access token"),
-    TargetType::new::<alertmanager::Alertmanager>(
-        "alertmanager",
-        "Alertmanager's API, which our alerts become its own by",
-    ),
+    TargetType::new::<alertmanager::Alertmanager>("alertmanager", "Alertmanager, whose own our alerts become"),
+    TargetType::new::<ntfy::Ntfy>("ntfy", "a topic of ntfy"),
+    TargetType::new::<pushover::Pushover>("pushover", "a user's or a group's devices, by Pushover"),
+    TargetType::new::<incidentio::Incidentio>("incidentio", "alerts at incident.io, fired and resolved"),
+    TargetType::new::<grafana_irm::GrafanaIrm>("grafana-irm", "alerts of Grafana IRM, by a formatted webhook"),
+    TargetType::new::<grafana::Grafana>("grafana", "annotations on Grafana's dashboards"),
+    TargetType::new::<splunk_oncall::SplunkOncall>("splunk-oncall", "incidents at Splunk On-Call, opened and ended"),
+    TargetType::new::<datadog::Datadog>("datadog", "events at Datadog"),
+    TargetType::new::<sentry::Sentry>("sentry", "events of a project at Sentry"),
 ];
 
 /// A request to send. Its URL may be a secret in itself, so that `Debug` shows only method and host.

@@ -20,7 +20,8 @@ use crate::fakes::response;
 use crate::golden;
 use crate::targets::{NOW, relay};
 
-/// The targets that golden files are kept of, by name. A secret `env:U` is a webhook's URL, every other a token.
+/// The targets that golden files are kept of, by name. A secret `env:U` is a webhook's URL, `env:D` a DSN, every other a
+/// token.
 pub const CHATS: &str = r##"
 slack-webhook: { type: slack, webhook: "env:U", mention: here }
 slack-token: { type: slack, token: "env:T", channel: C0123456789 }
@@ -34,18 +35,34 @@ matrix-below: { type: matrix, url: "https://example.org/synapse/", token: "env:T
 alertmanager: { type: alertmanager, url: "https://alertmanager.example.com/prefix/" }
 alertmanager-basic: { type: alertmanager, url: "https://alertmanager.example.com", username: sluice, password: "env:T" }
 alertmanager-bearer: { type: alertmanager, url: "https://alertmanager.example.com", token: "env:T" }
+ntfy: { type: ntfy, url: "https://ntfy.sh", topic: "env:T" }
+ntfy-own: { type: ntfy, url: "https://ntfy.example.com/", topic: alerts, token: "env:T" }
+pushover: { type: pushover, token: "env:T", user: "env:V" }
+incidentio: { type: incidentio, source: 01GW2G3V0S59R238FAHPDS1R66, token: "env:T" }
+grafana-irm: { type: grafana-irm, webhook: "env:U" }
+grafana: { type: grafana, url: "https://grafana.example.com/prefix", token: "env:T" }
+splunk-oncall: { type: splunk-oncall, webhook: "env:U" }
+datadog: { type: datadog, api_key: "env:T", site: datadoghq.eu, mention: ["@slack-alerts", "@on.call@example.com"] }
+datadog-quiet: { type: datadog, api_key: "env:T", api_url: "https://proxy.example.com/datadog" }
+sentry: { type: sentry, dsn: "env:D" }
 "##;
 
 /// The value of every token.
 pub const TOKEN: &str = "sample-token-0001";
 /// The value of every webhook's URL.
 pub const URL: &str = "https://chat.example.com/hooks/sample-webhook-0001";
+/// The value of every DSN.
+pub const DSN: &str = "https://sampletoken0001@o1.ingest.example.com/42";
 
 /// The secrets of a target.
 pub fn secrets(entry: &TargetEntry) -> Resolved {
     let mut resolved = Resolved::default();
     for reference in entry.secrets() {
-        let value = if reference.to_string() == "env:U" { URL } else { TOKEN };
+        let value = match reference.to_string().as_str() {
+            "env:U" => URL,
+            "env:D" => DSN,
+            _ => TOKEN,
+        };
         resolved.insert(reference.clone(), vec![Secret::new(value)]);
     }
     resolved
@@ -313,8 +330,16 @@ fn no_service_is_sent_a_credential_out_of_a_text() {
 }
 
 mod alertmanager;
+mod datadog;
+mod grafana;
+mod grafana_irm;
+mod incidentio;
 mod matrix;
+mod ntfy;
 mod opsgenie;
 mod pagerduty;
+mod pushover;
+mod sentry;
 mod slack;
+mod splunk_oncall;
 mod telegram;
