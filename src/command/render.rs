@@ -33,8 +33,13 @@ pub struct Options {
     target: Option<String>,
 }
 
-/// Stand-ins for secrets, by what they may have to be: a word, a webhook's URL, a signing secret.
-const STAND_INS: [&str; 3] = ["SECRET", "https://SECRET.example/", "whsec_U0VDUkVUIFNFQ1JFVCBTRUNSRVQgU0VDUkVU"];
+/// Stand-ins for secrets, by what they may have to be: a word, a webhook's URL, a signing secret, a DSN.
+const STAND_INS: [&str; 4] = [
+    "SECRET",
+    "https://SECRET.example/",
+    "whsec_U0VDUkVUIFNFQ1JFVCBTRUNSRVQgU0VDUkVU",
+    "https://SECRET@SECRET.example/1",
+];
 
 pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble> {
     let relay = common.relay(common.backend().as_ref()).await?;

@@ -4,7 +4,7 @@
 //! the other, from the most generous to the tightest, until what is drawn is within the service's limits.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -264,6 +264,45 @@ impl Message {
             items: self.items.iter().map(item).collect(),
             ..self.clone()
         }
+    }
+
+    /// What there is to say below the headline, as plain text; where that is nothing, the small print, since some
+    /// services take no empty text.
+    pub fn plain_text(&self) -> String {
+        let rest = self.plain_rest();
+        if rest.is_empty() { self.origin() } else { rest }
+    }
+
+    /// The facts that hold for the whole, by name; the values of one name stand below each other.
+    pub fn facts_by_name(&self) -> BTreeMap<String, String> {
+        let mut named: BTreeMap<String, String> = BTreeMap::new();
+        for fact in self.all_facts() {
+            let there = named.entry(fact.name.clone()).or_default();
+            *there = if there.is_empty() { fact.value.clone() } else { format!("{there}\n{}", fact.value) };
+        }
+        named
+    }
+
+    /// Names and values for services that have tags: what it is by our words, and those facts whose value is one word.
+    pub fn tags(&self) -> Vec<(&str, &str)> {
+        let ours = [("severity", self.severity.word()), ("status", self.status.word()), ("source", &self.source)];
+        let is_word = |fact: &&Fact| !fact.value.contains(char::is_whitespace);
+        let facts = self.all_facts().filter(is_word).map(|fact| (fact.name.as_str(), fact.value.as_str()));
+        let mut tags = ours.to_vec();
+        tags.extend(facts.filter(|(name, _)| ours.iter().all(|(ours, _)| ours != name)));
+        tags
+    }
+
+    /// The pages about it, each once, that of the whole first.
+    pub fn pages(&self) -> Vec<Link> {
+        let mut pages: Vec<Link> = Vec::new();
+        let whole = self.url.iter().map(|url| Link { title: "All of it".into(), url: url.clone() });
+        for page in whole.chain(self.items.iter().flat_map(|item| item.links.clone())) {
+            if pages.iter().all(|there| there.url != page.url) {
+                pages.push(page);
+            }
+        }
+        pages
     }
 
     /// How many are left out, as a sentence; `None` if there are none.

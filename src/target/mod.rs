@@ -12,6 +12,7 @@ pub mod chat;
 pub mod code_host;
 pub mod comment;
 pub mod commit_status;
+pub mod datadog;
 pub mod dingtalk;
 pub mod discord;
 pub mod email;
@@ -24,8 +25,11 @@ pub mod gitlab;
 pub mod gitlab_trigger;
 pub mod googlechat;
 pub mod googlepubsub;
+pub mod grafana;
+pub mod grafana_irm;
 pub mod http;
 pub mod image_updater;
+pub mod incidentio;
 pub mod jenkins;
 pub mod kargo;
 pub mod keel;
@@ -34,13 +38,18 @@ pub mod markup;
 pub mod matrix;
 pub mod mattermost;
 pub mod message;
+pub mod ntfy;
 pub mod opsgenie;
 pub mod pagerduty;
 pub mod pause;
 pub mod poke;
+pub mod pushover;
 pub mod rocketchat;
+pub mod sentry;
+pub mod slack;
 pub mod slack;
 pub mod sns;
+pub mod splunk_oncall;
 pub mod teams;
 pub mod tekton;
 pub mod telegram;
@@ -151,6 +160,15 @@ pub static TYPES: &[TargetType] = &[
     TargetType::new::<lark::Lark>("lark", "a group of Lark or Feishu, by a custom bot's webhook"),
     TargetType::new::<dingtalk::DingTalk>("dingtalk", "a group of DingTalk, by a custom robot's webhook"),
     TargetType::new::<wecom::WeCom>("wecom", "a group of WeCom, by a group robot's webhook"),
+    TargetType::new::<alertmanager::Alertmanager>("alertmanager", "Alertmanager, whose own our alerts become"),
+    TargetType::new::<ntfy::Ntfy>("ntfy", "a topic of ntfy"),
+    TargetType::new::<pushover::Pushover>("pushover", "a user's or a group's devices, by Pushover"),
+    TargetType::new::<incidentio::Incidentio>("incidentio", "alerts at incident.io, fired and resolved"),
+    TargetType::new::<grafana_irm::GrafanaIrm>("grafana-irm", "alerts of Grafana IRM, by a formatted webhook"),
+    TargetType::new::<grafana::Grafana>("grafana", "annotations on Grafana's dashboards"),
+    TargetType::new::<splunk_oncall::SplunkOncall>("splunk-oncall", "incidents at Splunk On-Call, opened and ended"),
+    TargetType::new::<datadog::Datadog>("datadog", "events at Datadog"),
+    TargetType::new::<sentry::Sentry>("sentry", "events of a project at Sentry"),
 ];
 
 /// A request to send. Its URL may be a secret in itself, so that `Debug` shows only method and host.

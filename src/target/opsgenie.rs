@@ -15,7 +15,6 @@
 //! Sources: docs.opsgenie.com, "Alert API", "Alerts and Alert Fields", "Response", "API Rate Limiting";
 //! developer.atlassian.com, "Jira Service Management ops, Integration Events API" (read 2026-11).
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ::http::header::AUTHORIZATION;
@@ -111,11 +110,7 @@ impl Draw for Opsgenie {
         if message.step() == Ok(Step::Resolve) {
             return close(message);
         }
-        let mut details: BTreeMap<String, String> = BTreeMap::new();
-        for fact in message.all_facts() {
-            let there = details.entry(fact.name.clone()).or_default();
-            *there = if there.is_empty() { fact.value.clone() } else { format!("{there}\n{}", fact.value) };
-        }
+        let details = message.facts_by_name();
         let mut alert = create(message);
         let description = escape(&message.plain_rest());
         if !description.is_empty() {

@@ -76,16 +76,8 @@ fn details(message: &Message) -> Map<String, Value> {
 }
 
 fn links(message: &Message) -> Vec<Value> {
-    let mut links: Vec<Value> = Vec::new();
-    let all = message.url.iter().map(|url| json!({ "href": url, "text": "All of it" }));
-    let parts = message.items.iter().flat_map(|item| &item.links);
-    for link in all.chain(parts.map(|link| json!({ "href": link.url, "text": link.title }))) {
-        if links.iter().all(|there| there["href"] != link["href"]) {
-            links.push(link);
-        }
-    }
-    links.truncate(LINKS);
-    links
+    let links = message.pages().into_iter().take(LINKS);
+    links.map(|link| json!({ "href": link.url, "text": link.title })).collect()
 }
 
 fn event(message: &Message, details: Map<String, Value>, links: Vec<Value>) -> Value {

@@ -27,12 +27,18 @@ pub const CHATS: &str = include_str!("../support/chats.yaml");
 pub const TOKEN: &str = "sample-token-0001";
 /// The value of every webhook's URL.
 pub const URL: &str = "https://chat.example.com/hooks/sample-webhook-0001";
+/// The value of every DSN.
+pub const DSN: &str = "https://sampletoken0001@o1.ingest.example.com/42";
 
 /// The secrets of a target.
 pub fn secrets(entry: &TargetEntry) -> Resolved {
     let mut resolved = Resolved::default();
     for reference in entry.secrets() {
-        let value = if reference.to_string() == "env:U" { URL } else { TOKEN };
+        let value = match reference.to_string().as_str() {
+            "env:U" => URL,
+            "env:D" => DSN,
+            _ => TOKEN,
+        };
         resolved.insert(reference.clone(), vec![Secret::new(value)]);
     }
     resolved
@@ -348,18 +354,26 @@ mod alertmanager;
 mod amazonq;
 mod comment;
 mod commit_status;
+mod datadog;
 mod dingtalk;
 mod discord;
 mod email;
 mod googlechat;
+mod grafana;
+mod grafana_irm;
+mod incidentio;
 mod lark;
 mod matrix;
 mod mattermost;
+mod ntfy;
 mod opsgenie;
 mod pagerduty;
+mod pushover;
 mod rocketchat;
+mod sentry;
 mod slack;
 mod sns;
+mod splunk_oncall;
 mod teams;
 mod telegram;
 mod webex;

@@ -1,0 +1,129 @@
+//! Grafana IRM (Grafana OnCall): alerts of an integration of the type Formatted Webhook.
+//!
+//! A POST of `{alert_uid, title, state, message, link_to_upstream_details}` to the integration's URL, which is a
+//! secret. Alerts of one `alert_uid` are one group; `state` is `alerting` or `ok`, which ends it.
+//!
+//! Its default templates put title and message into Slack, Telegram, Markdown on the web and spoken words alike, and
+//! escape nothing: so in texts of others angle brackets become others that look like them, an invisible word joiner
+//! stands behind each `@`, and no link of Markdown is left. Users may have templates of their own, to which this does
+//! no harm. How long a message may be is not documented: we keep to what a person would read.
+//!
+//! Success is 200 `Ok.`; 403 is an integration that there is none of. 429 comes without a time: 300 alerts of an
+//! integration in five minutes, 900 of an organisation.
+//! Sources: grafana/oncall (archived 2026-03-24), engine/config_integrations/formatted_webhook.py and
+//! engine/apps/integrations/mixins; grafana.com/docs, "Configure OnCall incoming webhooks" (read 2026-11).
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::chat::{self, Draw, Size, secret_url};
+use super::message::{Message, Step};
+use super::poke::{held, post_json};
+use super::text::{Unit, quiet};
+use super::{Class, Outbound, RenderError, Response, Target};
+use crate::domain::delivery::Delivery;
+use crate::domain::event::{Event, Original};
+use crate::domain::outcome::Outcome;
+use crate::domain::secret::{Resolved, SecretRef};
+
+crate::keys! {
+    /// A `grafana-irm` target.
+    pub struct GrafanaIrm {
+        /// The URL of a Formatted Webhook integration, as a secret.
+        webhook: SecretRef,
+    }
+}
+
+/// What a person would read of a message.
+const MESSAGE: usize = 16_000;
+/// How long to wait after a 429: alerts are counted over five minutes.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// `text` without what any of the media would take for markup that does more than look different.
+fn harmless(text: &str) -> String {
+    quiet(text).replace('<', "‹").replace('>', "›").replace("](", "] (")
+}
+
+fn alert(message: &Message) -> Value {
+    let resolves = message.step() == Ok(Step::Resolve);
+    json!({
+        "alert_uid": message.key,
+        "title": harmless(message.subject()),
+        "state": if resolves { "ok" } else { "alerting" },
+    })
+}
+
+impl Draw for GrafanaIrm {
+    fn draw(&self, message: &Message) -> Value {
+        let mut alert = alert(message);
+        alert["message"] = harmless(&message.plain_text()).into();
+        if let Some(page) = message.pages().first() {
+            alert["link_to_upstream_details"] = page.url.as_str().into();
+        }
+        alert
+    }
+
+    fn draw_plain(&self, message: &Message) -> Value {
+        alert(message)
+    }
+
+    fn sizes(&self, body: &Value) -> Vec<Size> {
+        let message = Unit::Characters.of(body["message"].as_str().unwrap_or_default());
+        vec![Size::new("message", Unit::Characters, message, MESSAGE)]
+    }
+
+    fn preview(&self, body: &Value) -> String {
+        let text = |name: &str| body[name].as_str().unwrap_or_default();
+        let mut lines = vec![format!("{}: {}", text("state"), text("title"))];
+        lines.extend(body["message"].as_str().map(str::to_owned));
+        lines.extend(body["link_to_upstream_details"].as_str().map(|url| format!("<{url}>")));
+        lines.join("\n")
+    }
+}
+
+impl Target for GrafanaIrm {
+    fn class(&self) -> Class {
+        Class::Feed
+    }
+
+    fn wants(&self, event: &Event, _original: Option<&Original>) -> Result<(), String> {
+        Message::of(event).step().map(drop)
+    }
+
+    fn needs_original(&self, _event: &Event) -> bool {
+        false
+    }
+
+    fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
+        self.wants(&delivery.event, None).map_err(RenderError::Unfit)?;
+        let url = secret_url(secrets, &self.webhook)?;
+        chat::bodies(self, &delivery.event).iter().map(|body| post_json(url.clone(), body)).collect()
+    }
+
+    fn tries_next(&self, response: &Response) -> bool {
+        chat::refuses_body(response)
+    }
+
+    fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
+        match response.status {
+            403 | 404 => held(format!("{}: there is no such integration at Grafana", response.status)),
+            429 => chat::later(response, Some(PAUSE), now),
+            // The page of an error may show the URL that was asked for.
+            _ => chat::classify(&chat::saying(response, ""), None, now),
+        }
+    }
+
+    fn doubts_secret(&self, response: &Response) -> bool {
+        matches!(response.status, 401 | 403 | 404 | 410)
+    }
+
+    fn as_draw(&self) -> Option<&dyn Draw> {
+        Some(self)
+    }
+
+    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
+        crate::relay::format::Keys::secrets(self, seen);
+    }
+}

@@ -1,0 +1,162 @@
+//! incident.io: alerts of an HTTP alert source, fired and resolved.
+//!
+//! `POST /v2/alert_events/http/{source}` with the source's token as `Authorization: Bearer …` (incident.io would take
+//! it in the query as well, where proxies log it) and `{title, status, deduplication_key, description, source_url,
+//! metadata}`. Events of one `deduplication_key` are one alert; `resolved` ends it. A description is Markdown, in
+//! which what others wrote is escaped; `metadata` is what the source's attributes are read from.
+//!
+//! Success is 202: whether an alert becomes an incident is decided later, by its routes. An event takes 512 KB; limits
+//! of single fields are not documented. 401 is a token that is none, 404 a source that is none, 422 a wrong value, 429
+//! a limit (1,200 requests a minute for most of the API), of whose length no header is documented. Sources:
+//! docs.incident.io, "Alert Events V2" and "Rate limits"; prometheus/alertmanager v0.34.0, notify/incidentio, for the
+//! size and what errors look like (read 2026-11).
+
+use std::time::Duration;
+
+use ::http::header::AUTHORIZATION;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::chat::{self, Draw, Size, secret_text};
+use super::markup::{self, Dialect, escape_markdown};
+use super::message::{Message, Step};
+use super::poke::{held, post_json};
+use super::text::Unit;
+use super::{Class, Outbound, RenderError, Response, Target};
+use crate::domain::delivery::Delivery;
+use crate::domain::event::{Event, Original};
+use crate::domain::outcome::Outcome;
+use crate::domain::secret::{Resolved, SecretRef};
+use crate::relay::format::{At, BaseUrl, Problems, Read, parsed};
+
+/// The id of an alert source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceId(String);
+
+impl Read for SourceId {
+    fn read(value: &Value, at: &At, problems: &mut Problems) -> Option<Self> {
+        parsed(value, at, problems, |text| {
+            match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+                true => Ok(Self(text.into())),
+                false => Err("expected an alert source's id, such as 01GW2G3V0S59R238FAHPDS1R66".into()),
+            }
+        })
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "string", "pattern": "^[0-9A-Za-z]+$" })
+    }
+}
+
+crate::keys! {
+    /// An `incidentio` target.
+    pub struct Incidentio {
+        /// The id of an HTTP alert source, which its URL ends with.
+        source: SourceId,
+        /// The source's token.
+        token: SecretRef,
+        /// Another API than https://api.incident.io.
+        api_url: Option<BaseUrl>,
+    }
+}
+
+/// What an event may take: 512 KB, less what may be counted besides.
+const EVENT: usize = 500_000;
+/// How long to wait after a 429 without a time: requests are counted by the minute.
+const PAUSE: Duration = Duration::from_secs(60);
+
+const MARKDOWN: Dialect = Dialect { escape: escape_markdown, line_break: "  \n" };
+
+fn event(message: &Message) -> Value {
+    let resolves = message.step() == Ok(Step::Resolve);
+    json!({
+        "title": message.subject(),
+        "status": if resolves { "resolved" } else { "firing" },
+        "deduplication_key": message.key,
+    })
+}
+
+impl Draw for Incidentio {
+    fn draw(&self, message: &Message) -> Value {
+        let mut event = event(message);
+        let mut metadata = message.facts_by_name();
+        let ours = [("severity", message.severity.word()), ("source", &message.source)];
+        for (name, value) in ours {
+            metadata.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+        }
+        event["metadata"] = json!(metadata);
+        let description = markup::markdown_body(message, MARKDOWN);
+        if !description.is_empty() {
+            event["description"] = description.into();
+        }
+        if let Some(page) = message.pages().first() {
+            event["source_url"] = page.url.as_str().into();
+        }
+        event
+    }
+
+    fn draw_plain(&self, message: &Message) -> Value {
+        event(message)
+    }
+
+    fn sizes(&self, body: &Value) -> Vec<Size> {
+        vec![Size::new("event", Unit::Bytes, body.to_string().len(), EVENT)]
+    }
+
+    fn preview(&self, body: &Value) -> String {
+        let text = |name: &str| body[name].as_str().unwrap_or_default();
+        let mut lines = vec![format!("{}: {}", text("status"), text("title"))];
+        lines.extend(body["description"].as_str().map(markup::preview_markdown));
+        let metadata = body["metadata"].as_object().into_iter().flatten();
+        lines.extend(metadata.map(|(name, value)| format!("[{name}: {}]", value.as_str().unwrap_or_default())));
+        lines.join("\n")
+    }
+}
+
+impl Target for Incidentio {
+    fn class(&self) -> Class {
+        Class::Feed
+    }
+
+    fn wants(&self, event: &Event, _original: Option<&Original>) -> Result<(), String> {
+        Message::of(event).step().map(drop)
+    }
+
+    fn needs_original(&self, _event: &Event) -> bool {
+        false
+    }
+
+    fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
+        self.wants(&delivery.event, None).map_err(RenderError::Unfit)?;
+        let token = format!("Bearer {}", secret_text(secrets, &self.token)?);
+        let path = format!("/v2/alert_events/http/{}", self.source.0);
+        let url = self.api_url.as_ref().map(|base| base.join(&path));
+        let url = url.unwrap_or_else(|| format!("https://api.incident.io{path}"));
+        let request = |body: &Value| {
+            let mut request = post_json(url.clone(), body)?;
+            request.credential(AUTHORIZATION, token.as_bytes())?;
+            Ok(request)
+        };
+        chat::bodies(self, &delivery.event).iter().map(request).collect()
+    }
+
+    fn tries_next(&self, response: &Response) -> bool {
+        chat::refuses_body(response)
+    }
+
+    fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
+        match response.status {
+            404 => held("404: incident.io has no such alert source, or it takes no HTTP events"),
+            429 => chat::later(response, Some(PAUSE), now),
+            _ => chat::classify(response, None, now),
+        }
+    }
+
+    fn as_draw(&self) -> Option<&dyn Draw> {
+        Some(self)
+    }
+
+    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
+        crate::relay::format::Keys::secrets(self, seen);
+    }
+}
