@@ -13,17 +13,22 @@ locals {
     if split(":", topic)[3] == local.region
   }]...)
 
+  # What some sources take for a push to ECR besides one.
+  ecr_arrivals = [for key, type in { pull_through = "ECR Pull Through Cache Action", replications = "ECR Replication Action" } :
+    type if anytrue([for source in values(local.event_sources) : source.type == "ecr" && lookup(source, key, false)])
+  ]
+
   # One rule for all sources of a type: which of them an event is for is the function's to find out. Where all of them
   # limit themselves to accounts or regions, so does the rule.
   patterns = {
-    ecr = {
-      source        = ["aws.ecr"]
-      "detail-type" = ["ECR Image Action"]
-      detail        = { "action-type" = ["PUSH"], result = ["SUCCESS"] }
-    }
+    ecr = merge(
+      { source = ["aws.ecr"], "detail-type" = concat(["ECR Image Action"], local.ecr_arrivals) },
+      # Each type has its own words for how it went.
+      { for key, detail in { detail = { "action-type" = ["PUSH"], result = ["SUCCESS"] } } : key => detail if length(local.ecr_arrivals) == 0 },
+    )
     codecommit = {
       source        = ["aws.codecommit"]
-      "detail-type" = ["CodeCommit Repository State Change"]
+      "detail-type" = ["CodeCommit Repository State Change", "CodeCommit Pull Request State Change"]
     }
     cloudwatch = {
       source        = ["aws.cloudwatch"]

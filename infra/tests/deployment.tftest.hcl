@@ -133,6 +133,21 @@ run "one_unlimited_source_makes_the_rule_unlimited" {
   }
 }
 
+run "what_a_source_takes_for_a_push_besides_one_is_in_the_rule" {
+  command = plan
+  variables {
+    relay_file = jsonencode({ sources = {
+      a = { type = "ecr", replications = true, pull_through = false }
+      b = { type = "ecr", pull_through = true, secret = "ssm:/a", header = "X-Key" }
+    } })
+    agents = {}
+  }
+  assert {
+    condition     = jsonencode(local.rules.ecr.pattern) == jsonencode({ source = ["aws.ecr"], "detail-type" = ["ECR Image Action", "ECR Replication Action"] })
+    error_message = jsonencode(local.rules.ecr.pattern)
+  }
+}
+
 run "topics_of_this_region_are_subscribed_to_in_place_of_a_rule" {
   command = plan
   variables {
