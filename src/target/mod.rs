@@ -47,7 +47,6 @@ pub mod pushover;
 pub mod rocketchat;
 pub mod sentry;
 pub mod slack;
-pub mod slack;
 pub mod sns;
 pub mod splunk_oncall;
 pub mod teams;

@@ -16,33 +16,13 @@ use sluice::relay::TargetEntry;
 use sluice::target::Outbound;
 use sluice::target::chat::Size;
 
+pub use crate::any_target::{DSN, TOKEN, URL, secrets};
 use crate::fakes::response;
 use crate::golden;
 use crate::targets::{NOW, relay};
 
 /// The targets that golden files are kept of, by name.
 pub const CHATS: &str = include_str!("../support/chats.yaml");
-
-/// The value of every token.
-pub const TOKEN: &str = "sample-token-0001";
-/// The value of every webhook's URL.
-pub const URL: &str = "https://chat.example.com/hooks/sample-webhook-0001";
-/// The value of every DSN.
-pub const DSN: &str = "https://sampletoken0001@o1.ingest.example.com/42";
-
-/// The secrets of a target.
-pub fn secrets(entry: &TargetEntry) -> Resolved {
-    let mut resolved = Resolved::default();
-    for reference in entry.secrets() {
-        let value = match reference.to_string().as_str() {
-            "env:U" => URL,
-            "env:D" => DSN,
-            _ => TOKEN,
-        };
-        resolved.insert(reference.clone(), vec![Secret::new(value)]);
-    }
-    resolved
-}
 
 /// A target of type `of` out of [`CHATS`], by its name.
 pub fn chat(name: &str) -> TargetEntry {

@@ -17,6 +17,27 @@ const CREDENTIAL: &str = "hunter2-hunter2";
 /// About how large the alerts of an event are at most, in bytes. Requests are taken up to 3 MiB; this is quicker.
 const LARGEST: usize = 200_000;
 
+/// The value of every token.
+pub const TOKEN: &str = "sample-token-0001";
+/// The value of every webhook's URL.
+pub const URL: &str = "https://chat.example.com/hooks/sample-webhook-0001";
+/// The value of every DSN.
+pub const DSN: &str = "https://sampletoken0001@o1.ingest.example.com/42";
+
+/// The secrets of a target.
+pub fn secrets(entry: &TargetEntry) -> Resolved {
+    let mut resolved = Resolved::default();
+    for reference in entry.secrets() {
+        let value = match reference.to_string().as_str() {
+            "env:U" => URL,
+            "env:D" => DSN,
+            _ => TOKEN,
+        };
+        resolved.insert(reference.clone(), vec![Secret::new(value)]);
+    }
+    resolved
+}
+
 /// A target with its secrets.
 pub struct AnyTarget {
     name: Name,
@@ -29,12 +50,7 @@ pub fn all() -> Vec<AnyTarget> {
     let targets = yaml::parse(include_str!("chats.yaml")).expect("YAML").value;
     let relay = Relay::from_value(&serde_json::json!({ "targets": targets })).expect("a relay file");
     let load = |(name, entry): (Name, TargetEntry)| {
-        let mut secrets = Resolved::default();
-        for reference in entry.secrets() {
-            let url = "https://chat.example.com/hooks/sample-webhook-0001";
-            let value = if reference.to_string() == "env:U" { url } else { "sample-token-0001" };
-            secrets.insert(reference.clone(), vec![Secret::new(value)]);
-        }
+        let secrets = secrets(&entry);
         AnyTarget { name, entry, secrets }
     };
     relay.targets.into_iter().map(load).collect()
