@@ -303,7 +303,11 @@ impl Deliverer {
             for request in requests {
                 // All requests of an attempt share its time.
                 let left = time.saturating_sub(started.elapsed()).max(LEAST);
-                let response = self.sender.send(request, &connection, left).await?;
+                let credentials = request.credentials();
+                let mut response = self.sender.send(request, &connection, left).await?;
+                // Some repeat what they are sent, and what they say goes into logs and dead letters.
+                let secrets = found.resolved.accepted(entry.secrets()).map(|secret| secret.expose());
+                response.mask(secrets.chain(credentials.iter().map(Vec::as_slice)));
                 let outcome = entry.target.classify(&response, self.clock.now());
                 let passed = matches!(outcome, Outcome::Delivered | Outcome::Accepted);
                 let next = !passed && entry.target.tries_next(&response);

@@ -94,6 +94,11 @@ pub static TYPES: &[TargetType] = &[
     TargetType::new::<telegram::Telegram>("telegram", "a chat of Telegram, by a bot's token"),
 ];
 
+/// Words of a URL from this length on, in bytes, are taken for credentials.
+const LONG_WORD: usize = 16;
+/// The shortest credential that is looked for in an answer, in bytes.
+const SHORTEST_CREDENTIAL: usize = 6;
+
 /// A request to send. Its URL may be a secret in itself, so that `Debug` shows only method and host.
 #[derive(Clone)]
 pub struct Outbound {
@@ -137,6 +142,22 @@ impl Outbound {
     }
 }
 
+impl Outbound {
+    /// What of this request may be a credential: headers that are marked as one, and long words in path and query.
+    pub fn credentials(&self) -> Vec<Vec<u8>> {
+        let mut found = Vec::new();
+        for value in self.headers.values().filter(|value| value.is_sensitive()) {
+            let bytes = value.as_bytes();
+            found.push(bytes.to_vec());
+            found.extend(bytes.split(|byte| *byte == b' ').skip(1).map(<[u8]>::to_vec));
+        }
+        let place = self.url.splitn(4, '/').nth(3).unwrap_or_default();
+        let words = place.split(['/', '?', '&', '=']).filter(|word| word.len() >= LONG_WORD);
+        found.extend(words.map(|word| word.as_bytes().to_vec()));
+        found
+    }
+}
+
 impl fmt::Debug for Outbound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let host = url::Url::parse(&self.url).ok().and_then(|url| url.host_str().map(str::to_owned));
@@ -153,6 +174,29 @@ pub struct Response {
     pub headers: HeaderMap,
     /// The body, up to the reading limit.
     pub body: Bytes,
+}
+
+impl Response {
+    /// Puts `***` in place of each of these in the body; of those that are so short that they may stand in any text, none.
+    pub fn mask<'s>(&mut self, credentials: impl Iterator<Item = &'s [u8]>) {
+        let mut credentials: Vec<_> = credentials.filter(|one| one.len() >= SHORTEST_CREDENTIAL).collect();
+        // One may be a part of another.
+        credentials.sort_by_key(|one| std::cmp::Reverse(one.len()));
+        for credential in credentials {
+            let at = |body: &[u8]| body.windows(credential.len()).position(|window| window == credential);
+            let mut rest = &self.body[..];
+            let mut masked = Vec::new();
+            while let Some(found) = at(rest) {
+                masked.extend_from_slice(&rest[..found]);
+                masked.extend_from_slice(b"***");
+                rest = &rest[found + credential.len()..];
+            }
+            if !masked.is_empty() {
+                masked.extend_from_slice(rest);
+                self.body = masked.into();
+            }
+        }
+    }
 }
 
 /// Why no request can be made of a delivery.
