@@ -302,7 +302,7 @@ impl Deliverer {
             // something that looked at the event, which the first did not.
             let mut judged: Option<(Response, Outcome)> = None;
             for mut request in requests {
-                let response = loop {
+                let mut response = loop {
                     // All requests of an attempt share its time.
                     let left = time.saturating_sub(started.elapsed()).max(LEAST);
                     let response = self.sender.send(request.clone(), &connection, left).await?;
@@ -313,6 +313,10 @@ impl Deliverer {
                         Err(error) => return Ok(unrendered(error)),
                     }
                 };
+                // Some repeat what they are sent, and what they say goes into logs and dead letters.
+                let credentials = request.credentials();
+                let secrets = found.resolved.accepted(entry.secrets()).map(|secret| secret.expose());
+                response.mask(secrets.chain(credentials.iter().map(Vec::as_slice)));
                 let outcome = entry.target.classify(&response, self.clock.now());
                 let passed = matches!(outcome, Outcome::Delivered | Outcome::Accepted);
                 let next = !passed && entry.target.tries_next(&response);

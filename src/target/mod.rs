@@ -159,7 +159,6 @@ pub static TYPES: &[TargetType] = &[
     TargetType::new::<lark::Lark>("lark", "a group of Lark or Feishu, by a custom bot's webhook"),
     TargetType::new::<dingtalk::DingTalk>("dingtalk", "a group of DingTalk, by a custom robot's webhook"),
     TargetType::new::<wecom::WeCom>("wecom", "a group of WeCom, by a group robot's webhook"),
-    TargetType::new::<alertmanager::Alertmanager>("alertmanager", "Alertmanager, whose own our alerts become"),
     TargetType::new::<ntfy::Ntfy>("ntfy", "a topic of ntfy"),
     TargetType::new::<pushover::Pushover>("pushover", "a user's or a group's devices, by Pushover"),
     TargetType::new::<incidentio::Incidentio>("incidentio", "alerts at incident.io, fired and resolved"),
@@ -169,6 +168,11 @@ pub static TYPES: &[TargetType] = &[
     TargetType::new::<datadog::Datadog>("datadog", "events at Datadog"),
     TargetType::new::<sentry::Sentry>("sentry", "events of a project at Sentry"),
 ];
+
+/// Words of a URL from this length on, in bytes, are taken for credentials.
+const LONG_WORD: usize = 16;
+/// The shortest credential that is looked for in an answer, in bytes.
+const SHORTEST_CREDENTIAL: usize = 6;
 
 /// A request to send. Its URL may be a secret in itself, so that `Debug` shows only method and host.
 #[derive(Clone)]
@@ -266,6 +270,22 @@ impl Outbound {
     }
 }
 
+impl Outbound {
+    /// What of this request may be a credential: headers that are marked as one, and long words in path and query.
+    pub fn credentials(&self) -> Vec<Vec<u8>> {
+        let mut found = Vec::new();
+        for value in self.headers.values().filter(|value| value.is_sensitive()) {
+            let bytes = value.as_bytes();
+            found.push(bytes.to_vec());
+            found.extend(bytes.split(|byte| *byte == b' ').skip(1).map(<[u8]>::to_vec));
+        }
+        let place = self.url.splitn(4, '/').nth(3).unwrap_or_default();
+        let words = place.split(['/', '?', '&', '=']).filter(|word| word.len() >= LONG_WORD);
+        found.extend(words.map(|word| word.as_bytes().to_vec()));
+        found
+    }
+}
+
 impl fmt::Debug for Outbound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let host = url::Url::parse(&self.url).ok().and_then(|url| url.host_str().map(str::to_owned));
@@ -283,6 +303,29 @@ pub struct Response {
     pub headers: HeaderMap,
     /// The body, up to the reading limit.
     pub body: Bytes,
+}
+
+impl Response {
+    /// Puts `***` in place of each of these in the body; of those that are so short that they may stand in any text, none.
+    pub fn mask<'s>(&mut self, credentials: impl Iterator<Item = &'s [u8]>) {
+        let mut credentials: Vec<_> = credentials.filter(|one| one.len() >= SHORTEST_CREDENTIAL).collect();
+        // One may be a part of another.
+        credentials.sort_by_key(|one| std::cmp::Reverse(one.len()));
+        for credential in credentials {
+            let at = |body: &[u8]| body.windows(credential.len()).position(|window| window == credential);
+            let mut rest = &self.body[..];
+            let mut masked = Vec::new();
+            while let Some(found) = at(rest) {
+                masked.extend_from_slice(&rest[..found]);
+                masked.extend_from_slice(b"***");
+                rest = &rest[found + credential.len()..];
+            }
+            if !masked.is_empty() {
+                masked.extend_from_slice(rest);
+                self.body = masked.into();
+            }
+        }
+    }
 }
 
 /// Why no request can be made of a delivery.

@@ -520,6 +520,32 @@ async fn no_reason_holds_a_secret_or_a_path_that_stands_for_one() {
     assert!(!everything.contains("hunter2") && !everything.contains(&path), "{everything}");
 }
 
+#[tokio::test]
+async fn an_answer_that_repeats_what_it_was_sent_is_not_repeated() {
+    let path =
+        sluice::target::flux::hook_path(&sluice::domain::secret::Secret::new("hunter2-token"), "images", "flux-system");
+    let digest = path.rsplit('/').next().expect("a digest");
+    for echo in [
+        format!("Cannot POST {path}"),
+        format!("{{\"path\":\"\\/hook\\/{digest}\",\"x-signature\":\"hunter2-token\"}}"),
+        // The excerpt would end in the middle of it.
+        format!("{} hunter2-token", "x".repeat(192)),
+    ] {
+        for status in [400, 404, 413, 500] {
+            let world = world();
+            world.secrets.set("ssm:/token", &["hunter2-token"]);
+            for _ in 0..2 {
+                world.sender.answer_with(Ok(response(status, &[], &echo)));
+            }
+            world.work(vec![world.message("cluster", 1, 1)]).await;
+            let records = world.state.records.lock().expect("lock").clone();
+            let everything = format!("{:?} {:?} {:?}", world.dead.sent(), world.queue.sent(), records);
+            assert!(everything.contains("***"), "{status}: {everything}");
+            assert!(!everything.contains("hunter2") && !everything.contains(digest), "{status}: {everything}");
+        }
+    }
+}
+
 // The breaker
 
 #[tokio::test]

@@ -24,6 +24,7 @@ mod readme;
 mod receiver;
 mod relay;
 mod rotation;
+mod security;
 mod sns;
 mod sources;
 mod target_types;
