@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::auth::{AuthError, Authentic, HeaderKeys};
-use super::cloudevents::{CloudEvent, percent_decoded};
+use super::cloud_event::{CloudEvent, percent_decoded};
 use super::json::{self, text};
 use super::oci::{self, HostKeys};
 use super::{Found, ParseError, Parsed, Request, Source};

@@ -17,6 +17,7 @@ pub mod azure_devops;
 pub mod bitbucket;
 pub mod buildkite;
 pub mod cdevents;
+pub mod cloud_event;
 pub mod cloudevents;
 pub mod cloudsmith;
 pub mod cloudwatch;

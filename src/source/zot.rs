@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::auth::{AuthError, Authentic, LoginKeys};
-use super::cloudevents::CloudEvent;
+use super::cloud_event::CloudEvent;
 use super::json::text;
 use super::oci::{self, Host, MediaType};
 use super::{Found, ParseError, Parsed, Request, Source};

@@ -99,7 +99,7 @@ pub fn destination(url: &str) -> String {
     for c in url.chars() {
         match c {
             '(' | ')' | '[' | ']' | '<' | '>' | '\\' | '|' | '`' | '*' => {
-                destination += &format!("%{:02X}", u32::from(c))
+                destination += &format!("%{:02X}", u32::from(c));
             }
             c => destination.push(c),
         }

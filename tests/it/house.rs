@@ -97,6 +97,7 @@ fn adapters_do_not_know_each_other() {
                 "alert",
                 "auth",
                 "aws",
+                "cloud_event",
                 "fields",
                 "git",
                 "github_hook",

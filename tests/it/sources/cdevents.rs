@@ -6,11 +6,10 @@ fn cdevents() -> Folder {
 
 fn reference(sample: &str) -> Option<String> {
     let parsed = cdevents().outcome(sample).expect("a 2xx");
-    let push = pushes(&parsed).first().map(|push| {
+    pushes(&parsed).first().map(|push| {
         let tags = push.tags.iter().map(|tag| format!(":{tag}")).collect::<String>();
         format!("{}{tags}{}", push.repository, if push.digest.is_some() { "@digest" } else { "" })
-    });
-    push
+    })
 }
 
 /// Flux decodes 0.4 only.
