@@ -269,6 +269,23 @@ async fn queue(sdk: &Sdk, name: &str, visibility: u32) -> SqsQueue {
     sdk.queue(made.expect("a queue is made").queue_url.expect("it has a URL"), DEFAULT_LIMIT)
 }
 
+/// Waits until so many messages of a queue can be received.
+async fn until_visible(sdk: &Sdk, name: &str, count: usize) {
+    let client = aws_sdk_sqs::Client::new(sdk.config());
+    let url = client.get_queue_url().queue_name(name).send().await.expect("found").queue_url.expect("a URL");
+    let visible = async || {
+        let name = QueueAttributeName::ApproximateNumberOfMessages;
+        let call = client.get_queue_attributes().queue_url(&url).attribute_names(name.clone());
+        call.send().await.expect("found").attributes.expect("attributes")[&name].clone()
+    };
+    let seen = async {
+        while visible().await != count.to_string() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(SOON, seen).await.expect("they come back");
+}
+
 fn message(group: &str, body: &str) -> Message {
     Message {
         group: group.into(),
@@ -302,11 +319,14 @@ async fn messages_of_a_group_come_in_order_and_block_it_while_they_are_out() {
 
 #[tokio::test]
 async fn a_group_that_is_held_comes_back_in_order_and_counts_its_receives() {
-    let queue = queue(&aws(), "hold.fifo", 30).await;
+    let sdk = aws();
+    let queue = queue(&sdk, "hold.fifo", 30).await;
     queue.send(&[message("a", "1"), message("a", "2"), message("a", "3")]).await.expect("they are stored");
     let held = queue.receive(10, SOON).await.expect("an answer");
     queue.hold(&held, Duration::from_millis(300)).await.expect("they are held");
     assert!(queue.receive(10, Duration::ZERO).await.expect("an answer").is_empty(), "300 ms are rounded up");
+    // They come back one by one, within microseconds.
+    until_visible(&sdk, "hold.fifo", 3).await;
     let again = queue.receive(10, SOON).await.expect("an answer");
     assert_eq!(bodies(&again), ["1", "2", "3"]);
     assert!(again.iter().all(|message| message.receives == 2));

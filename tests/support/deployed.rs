@@ -400,13 +400,17 @@ impl Deployed {
         assert!(plan.contains("No changes. Your infrastructure matches the configuration."), "{plan}");
     }
 
-    /// Of all that was made nothing is left.
-    pub fn assert_destroy_leaves_nothing(&self) {
+    /// Of all that was made nothing is left but the `users` parameters: those that a user stored.
+    pub fn assert_destroy_leaves_nothing_but(&self, users: &[&str]) {
         let made = self.listed();
         let (before, made) = (self.before.as_object().expect("lists"), made.as_object().expect("lists"));
         let changed = before.iter().filter(|(name, list)| made[*name] != **list).count();
         assert!(changed >= 12, "what is listed is not what is made: {changed} lists changed");
         self.run(&["destroy", "-auto-approve", "-input=false", "-no-color"]);
+        for name in users {
+            // An error if it is not there.
+            self.ask(&[("ssm", "delete_parameter", json!({ "Name": name }))]);
+        }
         let after = self.listed();
         for (name, list) in before {
             assert_eq!(&after[name], list, "{name}");
