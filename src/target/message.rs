@@ -597,6 +597,9 @@ const BUDGETS: &[Budget] = &[
     Budget { items: 0, text: 0, facts: 0, value: 0, links: 0, title: 40 },
 ];
 
+/// The longest address that the tightest of [`BUDGETS`] has room for, in bytes.
+const LONG_URL: usize = 500;
+
 /// How many of [`BUDGETS`] are too generous for a plain, short form.
 const PLAIN: usize = 4;
 
@@ -623,7 +626,8 @@ impl Message {
         Self {
             key: self.key.clone(),
             title: limit(&self.title, budget.title),
-            url: self.url.clone(),
+            // An address cannot be cut. One that is longer than all else goes last.
+            url: self.url.clone().filter(|url| budget.items > 0 || url.len() <= LONG_URL),
             facts: facts(&self.facts),
             items,
             left_out: self.left_out + dropped as u64,

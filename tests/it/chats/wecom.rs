@@ -24,6 +24,24 @@ fn a_message_is_plain_text_that_pings_only_whom_the_target_names() {
 }
 
 #[test]
+fn an_address_that_is_longer_than_all_that_is_taken_is_left_out() {
+    let target = chat("wecom");
+    let (_, mut delivery) = occasions().swap_remove(0);
+    for (length, told) in [(300, true), (3000, false)] {
+        let url = format!("https://example.com/{}", "a".repeat(length));
+        if let Detail::Alert(group) = &mut delivery.event.detail {
+            group.url = Some(url.clone());
+        }
+        for request in target.target.render(&delivery, &secrets(&target), now()).expect("rendered") {
+            let body: Value = serde_json::from_slice(&request.body).expect("JSON");
+            let text = body["text"]["content"].as_str().expect("text");
+            assert!(text.len() <= 2048 && text.contains("Error rate above 5 %"), "{text}");
+            assert_eq!(text.contains(&url), told, "{text}");
+        }
+    }
+}
+
+#[test]
 fn a_failure_inside_a_200_is_a_failure() {
     let target = chat("wecom");
     let answer = |code: i64, msg: &str| json!({ "errcode": code, "errmsg": msg }).to_string();
