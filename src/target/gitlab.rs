@@ -5,8 +5,9 @@
 //!
 //! Oddities: a status that is set to what it is already is refused with 400 and "Cannot transition status"; that is
 //! taken for done. Setting a status makes a pipeline where the commit has none.
-//! Sources: docs.gitlab.com, "Commits API" (set the pipeline status of a commit), "Notes API" and "REST API
-//! authentication"; lib/api/commit_statuses.rb (read 2026-11).
+//! Sources: docs.gitlab.com, "Commits API" (set the pipeline status of a commit) and "Notes API"; for the lengths
+//! gitlab-org/gitlab, issues 501079 (a status's URL) and 426314 (a note). What is not documented is the length of a
+//! status's name and description: they are taken to be like its URL's (read 2026-11).
 
 use ::http::{HeaderName, Method};
 use jiff::Timestamp;
