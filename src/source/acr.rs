@@ -19,7 +19,7 @@ use super::json::text;
 use super::oci::{self, HostKeys, MediaType};
 use super::{Found, ParseError, Parsed, Request, Source, json};
 use crate::domain::event::{Detail, ImagePush};
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::Resolved;
 
 crate::keys! {
     /// An `acr` source.
@@ -49,10 +49,6 @@ impl Source for Acr {
 
     fn shakes_hands(&self) -> bool {
         true
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }
 

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use super::auth::{AuthError, Authentic, HeaderKeys};
 use super::notification::{self, Message};
 use super::{ParseError, Parsed, Request, Source, json};
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::Resolved;
 
 crate::keys! {
     /// An `alertmanager` source.
@@ -46,10 +46,6 @@ impl Source for Alertmanager {
 
     fn sign(&self, request: &mut Request, secrets: &Resolved, _now: Timestamp) -> Result<(), String> {
         self.proof.sign(request, secrets)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }
 

@@ -21,7 +21,7 @@ use serde::Deserialize;
 use super::auth::{AuthError, Authentic, HeaderKeys};
 use super::{ParseError, Parsed, Request, Source, alert, json};
 use crate::domain::alert::{Alert, Object, Severity, Status};
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::Resolved;
 
 crate::keys! {
     /// An `argocd` source.
@@ -47,10 +47,6 @@ impl Source for ArgoCd {
 
     fn sign(&self, request: &mut Request, secrets: &Resolved, _now: Timestamp) -> Result<(), String> {
         self.proof.sign(request, secrets)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }
 

@@ -17,7 +17,7 @@ use super::git::{self, subject};
 use super::json::{self, text};
 use super::{Found, ParseError, Parsed, Request, Source};
 use crate::domain::event::{Detail, GitEvent, Original};
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::Resolved;
 use crate::relay::format::{At, OneOrMany, Problems};
 
 /// The events that are relayed unless `events` says otherwise.
@@ -67,10 +67,6 @@ impl Source for AzureDevOps {
 
     fn check(&self, at: &At, problems: &mut Problems) {
         self.login.check(at, problems);
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }
 

@@ -20,7 +20,7 @@ use super::json::{self, text};
 use super::oci::{self, HostKeys};
 use super::{Found, ParseError, Parsed, Request, Source};
 use crate::domain::event::{Detail, ImagePush, Original};
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::Resolved;
 
 crate::keys! {
     /// A `cdevents` source.
@@ -64,10 +64,6 @@ impl Source for CdEvents {
 
     fn shakes_hands(&self) -> bool {
         true
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }
 

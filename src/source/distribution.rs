@@ -17,7 +17,7 @@ use super::json::text;
 use super::oci::{self, HostKeys, MediaType};
 use super::{Found, ParseError, Parsed, Request, Source, json};
 use crate::domain::event::{Detail, ImagePush};
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::Resolved;
 
 crate::keys! {
     /// A `distribution` or `gitlab-registry` source.
@@ -44,10 +44,6 @@ impl Source for Distribution {
 
     fn sign(&self, request: &mut Request, secrets: &Resolved, _now: Timestamp) -> Result<(), String> {
         self.proof.sign(request, secrets)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }
 

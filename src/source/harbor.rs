@@ -18,7 +18,7 @@ use super::json::text;
 use super::oci::{self, HostKeys};
 use super::{Found, ParseError, Parsed, Request, Source, json};
 use crate::domain::event::{Detail, ImagePush};
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::Resolved;
 
 crate::keys! {
     /// A `harbor` source.
@@ -45,10 +45,6 @@ impl Source for Harbor {
 
     fn sign(&self, request: &mut Request, secrets: &Resolved, _now: Timestamp) -> Result<(), String> {
         self.proof.sign(request, secrets)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }
 

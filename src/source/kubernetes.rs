@@ -24,7 +24,7 @@ use super::auth::{AuthError, Authentic, HeaderKeys};
 use super::json::text;
 use super::{Found, ParseError, Parsed, Request, Source, alert, json};
 use crate::domain::alert::{Alert, Object, Severity, Status};
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::Resolved;
 
 /// The reasons of warnings that say that something cannot run: of containers, volumes, workloads and nodes; the last
 /// three are Karpenter's.
@@ -84,10 +84,6 @@ impl Source for Kubernetes {
 
     fn sign(&self, request: &mut Request, secrets: &Resolved, _now: Timestamp) -> Result<(), String> {
         self.proof.sign(request, secrets)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }
 

@@ -92,12 +92,8 @@ pub struct SourceType {
 }
 
 impl SourceType {
-    const fn new<S: Source + Keys + 'static>(
-        name: &'static str,
-        function: Function,
-        authenticates_by: &'static str,
-    ) -> Self {
-        fn read<S: Source + Keys + 'static>(fields: &mut Fields<'_, '_>) -> Option<Box<dyn Source>> {
+    const fn new<S: Source + 'static>(name: &'static str, function: Function, authenticates_by: &'static str) -> Self {
+        fn read<S: Source + 'static>(fields: &mut Fields<'_, '_>) -> Option<Box<dyn Source>> {
             S::take(fields).map(|source| Box::new(source) as Box<dyn Source>)
         }
         Self { name, function, authenticates_by, read: read::<S>, describe: S::describe }
@@ -381,7 +377,7 @@ pub enum ParseError {
 }
 
 /// A type of source: pure functions over what is in memory.
-pub trait Source: Debug + Send + Sync {
+pub trait Source: Keys + Debug + Send + Sync {
     /// Checks that the request comes from somebody who knows the secret.
     fn authenticate<'r>(
         &self,
@@ -426,7 +422,4 @@ pub trait Source: Debug + Send + Sync {
     fn url_secret(&self) -> Option<&SecretRef> {
         None
     }
-
-    /// Shows every secret reference among its keys to `seen`.
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef));
 }

@@ -50,10 +50,6 @@ impl Source for Quay {
     fn url_secret(&self) -> Option<&SecretRef> {
         self.proof.url_secret()
     }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
-    }
 }
 
 #[derive(Deserialize)]

@@ -15,7 +15,7 @@ use super::json::text;
 use super::oci::{self, Host, MediaType};
 use super::{Found, ParseError, Parsed, Request, Source};
 use crate::domain::event::{Detail, ImagePush};
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::Resolved;
 use crate::relay::format::{At, Problems};
 
 crate::keys! {
@@ -52,10 +52,6 @@ impl Source for Zot {
 
     fn check(&self, at: &At, problems: &mut Problems) {
         self.login.check(at, problems);
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }
 

@@ -26,7 +26,7 @@ crate::keys! {
         /// A token with the scope write:repository for statuses, write:issue for comments.
         token: SecretRef,
         /// Another Gitea or Forgejo than gitea.com.
-        api_url: Option<BaseUrl>,
+        api_url: BaseUrl = BaseUrl::known("https://gitea.com"),
     }
 }
 
@@ -47,9 +47,7 @@ impl CodeHost for Gitea {
         secrets: &Resolved,
         _now: Timestamp,
     ) -> Result<Outbound, RenderError> {
-        let path = format!("/api/v1/repos/{}{path}", self.repository.0);
-        let own = self.api_url.as_ref();
-        let url = own.map_or_else(|| format!("https://gitea.com{path}"), |base| base.join(&path));
+        let url = self.api_url.join(&format!("/api/v1/repos/{}{path}", self.repository.0));
         let mut request = Outbound::new(method, url);
         let token = current(secrets, &self.token)?;
         request.credential(AUTHORIZATION, &[b"token ", token.expose()].concat())?;

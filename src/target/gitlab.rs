@@ -29,7 +29,7 @@ crate::keys! {
         /// A token of a project, a group or a person, with the scope api.
         token: SecretRef,
         /// Another GitLab than gitlab.com.
-        api_url: Option<BaseUrl>,
+        api_url: BaseUrl = BaseUrl::known("https://gitlab.com"),
     }
 }
 
@@ -38,10 +38,9 @@ crate::keys! {
 pub struct Project(String);
 
 impl Project {
-    /// The path of the project in the API of the GitLab that `own` names, or of gitlab.com.
-    pub fn url(&self, own: Option<&BaseUrl>, path: &str) -> String {
-        let path = format!("/api/v4/projects/{}{path}", self.0.replace('/', "%2F"));
-        own.map_or_else(|| format!("https://gitlab.com{path}"), |base| base.join(&path))
+    /// The URL of `path` below the project in the API at `api`.
+    pub fn url(&self, api: &BaseUrl, path: &str) -> String {
+        api.join(&format!("/api/v4/projects/{}{path}", self.0.replace('/', "%2F")))
     }
 }
 
@@ -86,7 +85,7 @@ impl CodeHost for Gitlab {
         secrets: &Resolved,
         _now: Timestamp,
     ) -> Result<Outbound, RenderError> {
-        let mut request = Outbound::new(method, self.repository.url(self.api_url.as_ref(), path));
+        let mut request = Outbound::new(method, self.repository.url(&self.api_url, path));
         let token = current(secrets, &self.token)?;
         request.credential(HeaderName::from_static("private-token"), token.expose())?;
         Ok(request)

@@ -13,13 +13,12 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Size, secret_text};
+use super::chat::{self, Draw, Notifier, Size, secret_text};
 use super::message::{Message, Tone};
 use super::poke::held;
 use super::text::{self, Unit};
-use super::{Class, Outbound, RenderError, Response, Target};
+use super::{Outbound, RenderError, Response};
 use crate::domain::delivery::Delivery;
-use crate::domain::event::Event;
 use crate::domain::outcome::Outcome;
 use crate::domain::secret::{Resolved, SecretRef};
 use crate::relay::format::BaseUrl;
@@ -32,7 +31,7 @@ crate::keys! {
         /// The key of a user or a group.
         user: SecretRef,
         /// Another API than https://api.pushover.net.
-        api_url: Option<BaseUrl>,
+        api_url: BaseUrl = BaseUrl::known("https://api.pushover.net"),
     }
 }
 
@@ -102,33 +101,16 @@ fn wrong_key(response: &Response) -> Option<&'static str> {
     ["token", "user"].into_iter().find(|key| body[*key] == "invalid")
 }
 
-impl Target for Pushover {
-    fn class(&self) -> Class {
-        Class::Feed
-    }
-
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
-    fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
-        let (token, user) = (secret_text(secrets, &self.token)?, secret_text(secrets, &self.user)?);
-        let path = "/1/messages.json";
-        let url = self.api_url.as_ref().map(|base| base.join(path));
-        let url = url.unwrap_or_else(|| format!("https://api.pushover.net{path}"));
-        let request = |body: Value| {
-            let mut form = form_urlencoded::Serializer::new(String::new());
-            form.append_pair("token", token).append_pair("user", user);
-            for (name, value) in body.as_object().into_iter().flatten() {
-                form.append_pair(name, value.as_str().unwrap_or_default());
-            }
-            Outbound::post(url.clone(), "application/x-www-form-urlencoded", form.finish())
-        };
-        Ok(chat::bodies(self, &delivery.event).into_iter().map(request).collect())
-    }
-
-    fn tries_next(&self, response: &Response) -> bool {
-        chat::refuses_body(response) && wrong_key(response).is_none()
+impl Notifier for Pushover {
+    fn request(
+        &self,
+        body: Value,
+        _delivery: &Delivery,
+        secrets: &Resolved,
+        _now: Timestamp,
+    ) -> Result<Outbound, RenderError> {
+        let keys = [("token", secret_text(secrets, &self.token)?), ("user", secret_text(secrets, &self.user)?)];
+        Ok(Outbound::form(self.api_url.join("/1/messages.json"), keys.into_iter().chain(chat::fields(&body))))
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
@@ -147,13 +129,5 @@ impl Target for Pushover {
 
     fn doubts_secret(&self, response: &Response) -> bool {
         matches!(response.status, 401 | 403) || wrong_key(response).is_some()
-    }
-
-    fn as_draw(&self) -> Option<&dyn Draw> {
-        Some(self)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }
