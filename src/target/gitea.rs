@@ -1,8 +1,10 @@
 //! Gitea, and Forgejo, which has the same API: a repository there, who we are, and what its answers mean.
 //!
-//! `Authorization: token …`, with the scope `write:repository` for statuses and `write:issue` for comments. All comments
-//! on a pull request come at once. No limits of texts are documented; ours are those of GitHub.
-//! Source: the API's description (/swagger.v1.json) and routers/api/v1/repo of go-gitea/gitea (read 2026-11).
+//! `Authorization: token …`, with the scope `write:repository` for statuses and `write:issue` for comments, those on pull
+//! requests too; who sets a status has to be one who may write to the repository's code. All comments on a pull request come
+//! at once. No limits of texts are documented; ours are those of GitHub.
+//! Source: the API's description (/swagger.v1.json) and routers/api/v1 of go-gitea/gitea (api.go for scopes and rights);
+//! forgejo.org, "Access Token Scope" (read 2026-11).
 
 use ::http::Method;
 use ::http::header::AUTHORIZATION;

@@ -1,13 +1,14 @@
 //! GitLab: a project there, who we are, and what its answers mean.
 //!
-//! `PRIVATE-TOKEN` takes tokens of people, groups and projects, with the scope `api`. A project is named by its number or
-//! its path, percent-encoded. Name, description and URL of a status have up to 255 characters each, a note a million.
+//! `PRIVATE-TOKEN` takes tokens of people, groups and projects. Of their scopes `api` alone lets them write by the API;
+//! `write_repository` is for Git. A project is named by its number or its path, percent-encoded. Name, description and URL of
+//! a status have up to 255 characters each, a note a million.
 //!
 //! Oddities: a status that is set to what it is already is refused with 400 and "Cannot transition status"; that is
 //! taken for done. Setting a status makes a pipeline where the commit has none.
-//! Sources: docs.gitlab.com, "Commits API" (set the pipeline status of a commit) and "Notes API"; for the lengths
-//! gitlab-org/gitlab, issues 501079 (a status's URL) and 426314 (a note). What is not documented is the length of a
-//! status's name and description: they are taken to be like its URL's (read 2026-11).
+//! Sources: docs.gitlab.com, "Commits API" (set the pipeline status of a commit), "Notes API", and "Personal access tokens"
+//! for the scopes; for the lengths gitlab-org/gitlab, issues 501079 (a status's URL) and 426314 (a note). What is not
+//! documented is the length of a status's name and description: they are taken to be like its URL's (read 2026-11).
 
 use ::http::{HeaderName, Method};
 use jiff::Timestamp;

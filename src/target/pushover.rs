@@ -7,8 +7,10 @@
 //!
 //! Limits in characters: message 1,024, title 250, url 512, url_title 100. Success is 200 with `"status": 1`. 4xx is
 //! `{"status": 0, "errors": […]}`, with `"token": "invalid"` or `"user": "invalid"` where a key is wrong. 429 means
-//! that the application's messages of this month are used up. 5xx wants to be tried again, not before five seconds.
-//! Sources: pushover.net/api (read 2026-11), the limits as prometheus/alertmanager, notify/pushover has them.
+//! that the messages of this month are used up, which all applications of an account share since 2026-05: nothing but the
+//! next month or an upgrade mends it. 5xx wants to be tried again, not before five seconds.
+//! Sources: pushover.net/api; blog.pushover.net, 2026-04-08, for the quota; prometheus/alertmanager, notify/pushover, for
+//! the limits (read 2026-11).
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -119,7 +121,7 @@ impl Notifier for Pushover {
             (200, _) if body["status"] == 1 => Outcome::Delivered,
             (200, _) => Outcome::Rejected { reason: "200: the answer is not Pushover's; is `api_url` right?".into() },
             (400..=428, Some(key)) => held(format!("{}: Pushover does not know this `{key}`", response.status)),
-            (429, _) => held("429: the application's messages of this month are used up"),
+            (429, _) => held("429: the account's messages of this month are used up"),
             (400, None) => {
                 Outcome::Rejected { reason: format!("400: Pushover refuses this message: {}", body["errors"]) }
             }
