@@ -56,6 +56,7 @@ pub mod template;
 pub mod text;
 pub mod webex;
 pub mod wecom;
+pub mod zoom;
 pub mod zulip;
 
 use std::fmt::{self, Debug};
@@ -159,6 +160,7 @@ pub static TYPES: &[TargetType] = &[
     TargetType::new::<lark::Lark>("lark", "a group of Lark or Feishu, by a custom bot's webhook"),
     TargetType::new::<dingtalk::DingTalk>("dingtalk", "a group of DingTalk, by a custom robot's webhook"),
     TargetType::new::<wecom::WeCom>("wecom", "a group of WeCom, by a group robot's webhook"),
+    TargetType::new::<zoom::Zoom>("zoom", "a channel or chat of Zoom, by the Incoming Webhook app"),
     TargetType::new::<ntfy::Ntfy>("ntfy", "a topic of ntfy"),
     TargetType::new::<pushover::Pushover>("pushover", "a user's or a group's devices, by Pushover"),
     TargetType::new::<incidentio::Incidentio>("incidentio", "alerts at incident.io, fired and resolved"),
