@@ -11,7 +11,7 @@
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 
-use super::auth::{AuthError, Authentic, HeaderKeys};
+use super::auth::{AuthError, Authentic, HeaderKeys, Proof};
 use super::cloud_event::CloudEvent;
 use super::fields::FieldKeys;
 use super::{Found, Function, ParseError, Parsed, Request, Source, json};

@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 
-use super::auth::{self, AuthError, Authentic, HeaderKeys, SignatureHeader};
+use super::auth::{self, AuthError, Authentic, HeaderKeys, Proof, SignatureHeader};
 use super::fields::{self, FieldKeys};
 use super::{Function, ParseError, Parsed, Request, Source};
 use crate::domain::event::Original;

@@ -14,7 +14,7 @@
 
 use jiff::Timestamp;
 
-use super::auth::{self, AuthError, Authentic, HeaderKeys, SignatureHeader};
+use super::auth::{self, AuthError, Authentic, HeaderKeys, Proof, SignatureHeader};
 use super::notification::Message;
 use super::{ParseError, Parsed, Request, Source, json};
 use crate::domain::secret::Resolved;

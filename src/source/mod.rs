@@ -62,7 +62,7 @@ use crate::domain::event::{Detail, Original};
 use crate::domain::name::Name;
 use crate::domain::secret::{Resolved, Secret, SecretRef};
 use crate::relay::format::{At, Fields, KeyDescription, Keys, Problems};
-use auth::{AuthError, Authentic};
+use auth::{AuthError, Authentic, Proof};
 use aws::{AccountId, TopicArn};
 
 /// Which function a source belongs to.
@@ -421,5 +421,51 @@ pub trait Source: Keys + Debug + Send + Sync {
     /// The secret from which the URL token is made, for types whose senders cannot sign.
     fn url_secret(&self) -> Option<&SecretRef> {
         None
+    }
+}
+
+/// A type of source that is known by keys which others have, too: what differs is what its requests say. It is a [`Source`]
+/// by that.
+pub trait Proven: Keys + Debug + Send + Sync {
+    /// The keys.
+    fn proof(&self) -> &dyn Proof;
+
+    /// As [`Source::parse`].
+    fn parse(&self, request: Authentic<'_>) -> Result<Parsed, ParseError>;
+
+    /// As [`Source::shakes_hands`].
+    fn shakes_hands(&self) -> bool {
+        false
+    }
+}
+
+impl<P: Proven> Source for P {
+    fn authenticate<'r>(
+        &self,
+        request: &'r Request,
+        secrets: &Resolved,
+        _now: Timestamp,
+    ) -> Result<Authentic<'r>, AuthError> {
+        self.proof().authenticate(request, secrets)
+    }
+
+    fn parse(&self, request: Authentic<'_>) -> Result<Parsed, ParseError> {
+        Proven::parse(self, request)
+    }
+
+    fn sign(&self, request: &mut Request, secrets: &Resolved, _now: Timestamp) -> Result<(), String> {
+        self.proof().sign(request, secrets)
+    }
+
+    fn check(&self, at: &At, problems: &mut Problems) {
+        self.proof().check(at, problems);
+    }
+
+    fn shakes_hands(&self) -> bool {
+        Proven::shakes_hands(self)
+    }
+
+    fn url_secret(&self) -> Option<&SecretRef> {
+        self.proof().url_secret()
     }
 }
