@@ -20,13 +20,12 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::aws::{self, Topic};
-use super::chat::{Draw, Notifier, Size};
+use super::chat::{Attempt, Draw, Notifier, Size};
 use super::message::Message;
 use super::text::{self, Unit};
 use super::{Outbound, RenderError, Response};
-use crate::domain::delivery::Delivery;
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::{Fields, KeyDescription, Keys};
 
 crate::keys! {
@@ -112,14 +111,8 @@ impl Draw for Amazonq {
 }
 
 impl Notifier for Amazonq {
-    fn request(
-        &self,
-        body: Value,
-        delivery: &Delivery,
-        _secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Outbound, RenderError> {
-        let attributes = Message::of(&delivery.event).attributes();
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        let attributes = Message::of(&attempt.delivery.event).attributes();
         Ok(self.0.topic_arn.publish(&json!({ "Message": body.to_string(), "MessageAttributes": attributes })))
     }
 

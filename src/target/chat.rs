@@ -57,6 +57,17 @@ pub trait Draw {
     fn preview(&self, body: &Value) -> String;
 }
 
+/// An attempt to deliver, as far as a request depends on it.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempt<'a> {
+    /// What is delivered.
+    pub delivery: &'a Delivery,
+    /// The target's secrets.
+    pub secrets: &'a Resolved,
+    /// The time.
+    pub now: Timestamp,
+}
+
 /// A service that people read: how what was drawn gets there. It is a [`Target`] by that, since all else is the same for
 /// all of them: order matters, what is told is a [`Message`], and what is refused is told once more in its plain form.
 pub trait Notifier: Draw + Keys + Debug + Send + Sync {
@@ -73,14 +84,8 @@ pub trait Notifier: Draw + Keys + Debug + Send + Sync {
         false
     }
 
-    /// The request that brings `body`, which was drawn for `delivery`.
-    fn request(
-        &self,
-        body: Value,
-        delivery: &Delivery,
-        secrets: &Resolved,
-        now: Timestamp,
-    ) -> Result<Outbound, RenderError>;
+    /// The request that brings `body`, which was drawn for the delivery.
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError>;
 
     /// Judges the answer, as [`Target::classify`]. What is [`Outcome::Rejected`] is tried in its plain form.
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
@@ -108,8 +113,8 @@ impl<N: Notifier> Target for N {
 
     fn render(&self, delivery: &Delivery, secrets: &Resolved, now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
         Notifier::wants(self, &delivery.event).map_err(RenderError::Unfit)?;
-        let bodies = bodies(self, &delivery.event).into_iter();
-        bodies.map(|body| self.request(body, delivery, secrets, now)).collect()
+        let attempt = Attempt { delivery, secrets, now };
+        bodies(self, &delivery.event).into_iter().map(|body| self.request(body, &attempt)).collect()
     }
 
     fn tries_next(&self, response: &Response) -> bool {
@@ -141,23 +146,24 @@ pub fn pinged<'m, M>(mention: &'m Option<OneOrMany<M>>, message: &Message) -> &'
     mention.as_ref().filter(|_| message.is_pressing()).map_or(&[], |all| &all.0)
 }
 
-/// The same as one text, as the service writes them; `None` if it is nobody.
-pub fn pings<M: AsRef<str>>(mention: &Option<OneOrMany<M>>, message: &Message) -> Option<String> {
-    let names: Vec<_> = pinged(mention, message).iter().map(AsRef::as_ref).collect();
+/// The same as one text, in which each stands as `name` says; `None` if it is nobody.
+pub fn pings<M>(mention: &Option<OneOrMany<M>>, message: &Message, name: fn(&M) -> &str) -> Option<String> {
+    let names: Vec<_> = pinged(mention, message).iter().map(name).collect();
     (!names.is_empty()).then(|| names.join(" "))
 }
 
-/// `text` below those whom `message` pings, if it is anybody.
-pub fn below_pings<M: AsRef<str>>(mention: &Option<OneOrMany<M>>, message: &Message, text: &str) -> String {
-    pings(mention, message).map_or_else(|| text.to_owned(), |pings| format!("{pings}\n{text}"))
+/// `text` below `pings`, if there are any.
+pub fn below(pings: Option<String>, text: &str) -> String {
+    pings.map_or_else(|| text.to_owned(), |pings| format!("{pings}\n{text}"))
 }
 
 /// Who is pinged where a service knows people by `@name`: one of the words here, channel and all, or an `@name`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AtName(String);
 
-impl AsRef<str> for AtName {
-    fn as_ref(&self) -> &str {
+impl AtName {
+    /// The name with its `@`.
+    pub fn markup(&self) -> &str {
         &self.0
     }
 }

@@ -15,15 +15,14 @@ use ::http::HeaderName;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Notifier, Size, pings, secret_text};
+use super::chat::{self, Attempt, Draw, Notifier, Size, pings, secret_text};
 use super::message::{Message, Tone};
 use super::pause;
 use super::poke::post_json;
 use super::text::{self, Unit, quiet};
 use super::{Outbound, RenderError, Response};
-use crate::domain::delivery::Delivery;
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::{At, BaseUrl, OneOrMany, Problems, Read, parsed};
 
 /// One of Datadog's sites, by its domain.
@@ -49,12 +48,6 @@ impl Read for Site {
 /// Who is notified, as Datadog writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mention(String);
-
-impl AsRef<str> for Mention {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}
 
 impl Read for Mention {
     fn read(value: &Value, at: &At, problems: &mut Problems) -> Option<Self> {
@@ -118,7 +111,7 @@ fn alert_type(tone: Tone) -> &'static str {
 impl Datadog {
     fn event(&self, message: &Message) -> Value {
         let mut lines = vec![harmless(&message.plain_rest()), harmless(&message.origin())];
-        lines.extend(pings(&self.mention, message));
+        lines.extend(pings(&self.mention, message, |one| &one.0));
         lines.retain(|line| !line.is_empty());
         let mut event = json!({
             "title": text::cut_by(&harmless(message.subject()), TITLE, |part| Unit::Characters.of(part)),
@@ -163,18 +156,12 @@ impl Draw for Datadog {
 }
 
 impl Notifier for Datadog {
-    fn request(
-        &self,
-        body: Value,
-        _delivery: &Delivery,
-        secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Outbound, RenderError> {
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
         let path = "/api/v1/events";
         let own = self.api_url.as_ref();
         let url = own.map_or_else(|| format!("https://api.{}{path}", self.site.0), |base| base.join(path));
         let mut request = post_json(url, &body)?;
-        let key = secret_text(secrets, &self.api_key)?;
+        let key = secret_text(attempt.secrets, &self.api_key)?;
         request.credential(HeaderName::from_static("dd-api-key"), key.as_bytes())?;
         Ok(request)
     }

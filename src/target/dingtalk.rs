@@ -16,15 +16,14 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use url::form_urlencoded::byte_serialize;
 
-use super::chat::{self, Draw, Notifier, Size, doubts_url, pinged, secret_text, secret_url, with_query};
+use super::chat::{self, Attempt, Draw, Notifier, Size, doubts_url, pinged, secret_text, secret_url, with_query};
 use super::message::Message;
 use super::pause::MINUTE;
 use super::poke::{busy, held, post_json};
 use super::text::{Unit, quiet};
 use super::{Outbound, RenderError, Response, excerpt};
-use crate::domain::delivery::Delivery;
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, Secret, SecretRef};
+use crate::domain::secret::{Secret, SecretRef};
 use crate::domain::signature::{self, Algorithm, Encoding};
 use crate::relay::format::{At, OneOrMany, Problems, Read, parsed};
 
@@ -111,17 +110,11 @@ fn is_broken(response: &Response) -> bool {
 }
 
 impl Notifier for DingTalk {
-    fn request(
-        &self,
-        body: Value,
-        _delivery: &Delivery,
-        secrets: &Resolved,
-        now: Timestamp,
-    ) -> Result<Outbound, RenderError> {
-        let mut url = secret_url(secrets, &self.webhook)?;
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        let mut url = secret_url(attempt.secrets, &self.webhook)?;
         if let Some(secret) = &self.secret {
-            let time = now.as_millisecond().to_string();
-            let secret = secret_text(secrets, secret)?;
+            let time = attempt.now.as_millisecond().to_string();
+            let secret = secret_text(attempt.secrets, secret)?;
             let parts = [time.as_bytes(), b"\n", secret.as_bytes()];
             let sign = Encoding::Base64.encode(&signature::hmac(Algorithm::Sha256, &Secret::new(secret), &parts));
             url = with_query(&url, "timestamp", &time);

@@ -17,15 +17,14 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Notifier, Size, doubts_url, pinged, secret_url, with_query};
+use super::chat::{self, Attempt, Draw, Notifier, Size, doubts_url, pinged, secret_url, with_query};
 use super::markup::{self, Dialect, escape_markdown};
 use super::message::Message;
 use super::poke::{held, post_json};
 use super::text::{self, Unit, quiet};
 use super::{Outbound, RenderError, Response, excerpt};
-use crate::domain::delivery::Delivery;
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::{At, OneOrMany, Problems, Read, parsed};
 
 /// Who is pinged.
@@ -174,14 +173,8 @@ fn is_broken(response: &Response) -> bool {
 }
 
 impl Notifier for Discord {
-    fn request(
-        &self,
-        body: Value,
-        _delivery: &Delivery,
-        secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Outbound, RenderError> {
-        post_json(with_query(&secret_url(secrets, &self.webhook)?, "wait", "true"), &body)
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        post_json(with_query(&secret_url(attempt.secrets, &self.webhook)?, "wait", "true"), &body)
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {

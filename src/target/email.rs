@@ -16,15 +16,14 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::aws::{self, Failure, Service};
-use super::chat::{Draw, Notifier, Size};
+use super::chat::{Attempt, Draw, Notifier, Size};
 use super::markup::{self, Dialect};
 use super::message::Message;
 use super::poke::{held, post_json};
 use super::text::{self, Unit};
 use super::{Outbound, RenderError, Response};
-use crate::domain::delivery::Delivery;
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::{At, Fields, KeyDescription, Keys, OneOrMany, Problems, Read, parsed};
 
 crate::keys! {
@@ -175,13 +174,7 @@ impl Draw for Email {
 }
 
 impl Notifier for Email {
-    fn request(
-        &self,
-        body: Value,
-        _delivery: &Delivery,
-        _secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Outbound, RenderError> {
+    fn request(&self, body: Value, _attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
         let mut request = post_json("/v2/email/outbound-emails".into(), &body)?;
         request.aws = Some(Service { name: "ses", host: "email", id: "SESv2", region: None });
         Ok(request)

@@ -16,26 +16,19 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Notifier, Size, doubts_url, pings, secret_url};
+use super::chat::{self, Attempt, Draw, Notifier, Size, doubts_url, pings, secret_url};
 use super::markup::{self, Dialect, escape_html};
 use super::message::Message;
 use super::poke::held;
 use super::text::Unit;
 use super::{Outbound, RenderError, Response};
-use crate::domain::delivery::Delivery;
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::{At, OneOrMany, Problems, Read, parsed};
 
 /// Who is pinged, as Google Chat writes it in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mention(String);
-
-impl AsRef<str> for Mention {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}
 
 impl Read for Mention {
     fn read(value: &Value, at: &At, problems: &mut Problems) -> Option<Self> {
@@ -86,7 +79,7 @@ impl Draw for GoogleChat {
             ]),
             "fallbackText": headline.replace('<', "<\u{2060}"),
         });
-        if let Some(mention) = pings(&self.mention, message) {
+        if let Some(mention) = pings(&self.mention, message, |one| &one.0) {
             body["text"] = mention.into();
         }
         body
@@ -123,14 +116,8 @@ fn refuses_key(response: &Response) -> bool {
 }
 
 impl Notifier for GoogleChat {
-    fn request(
-        &self,
-        body: Value,
-        _delivery: &Delivery,
-        secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Outbound, RenderError> {
-        let url = secret_url(secrets, &self.webhook)?;
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        let url = secret_url(attempt.secrets, &self.webhook)?;
         Ok(Outbound::post(url, "application/json; charset=utf-8", body.to_string()))
     }
 

@@ -14,15 +14,14 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Notifier, Size, secret_text};
+use super::chat::{self, Attempt, Draw, Notifier, Size, secret_text};
 use super::markup::{self, Dialect, escape_html};
 use super::message::Message;
 use super::poke::post_json;
 use super::text::Unit;
 use super::{Outbound, RenderError, Response};
-use crate::domain::delivery::Delivery;
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::BaseUrl;
 
 crate::keys! {
@@ -71,15 +70,9 @@ impl Draw for Grafana {
 }
 
 impl Notifier for Grafana {
-    fn request(
-        &self,
-        body: Value,
-        _delivery: &Delivery,
-        secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Outbound, RenderError> {
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
         let mut request = post_json(self.url.join("/api/annotations"), &body)?;
-        request.bearer(secret_text(secrets, &self.token)?.as_bytes())?;
+        request.bearer(secret_text(attempt.secrets, &self.token)?.as_bytes())?;
         Ok(request)
     }
 

@@ -16,15 +16,14 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Notifier, Size, doubts_url, secret_url};
+use super::chat::{self, Attempt, Draw, Notifier, Size, doubts_url, secret_url};
 use super::message::{Message, Step};
 use super::pause::MINUTE;
 use super::poke::{held, post_json};
 use super::text::{Unit, quiet};
 use super::{Outbound, RenderError, Response};
-use crate::domain::delivery::Delivery;
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 
 crate::keys! {
     /// A `grafana-irm` target.
@@ -82,14 +81,8 @@ impl Draw for GrafanaIrm {
 impl Notifier for GrafanaIrm {
     const STEPS_ONLY: bool = true;
 
-    fn request(
-        &self,
-        body: Value,
-        _delivery: &Delivery,
-        secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Outbound, RenderError> {
-        post_json(secret_url(secrets, &self.webhook)?, &body)
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        post_json(secret_url(attempt.secrets, &self.webhook)?, &body)
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {

@@ -14,16 +14,15 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Notifier, Size, secret_text};
+use super::chat::{self, Attempt, Draw, Notifier, Size, secret_text};
 use super::markup::{self, Dialect, escape_markdown};
 use super::message::{Message, Step};
 use super::pause::MINUTE;
 use super::poke::{held, post_json};
 use super::text::Unit;
 use super::{Outbound, RenderError, Response};
-use crate::domain::delivery::Delivery;
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::{At, BaseUrl, Problems, Read, parsed};
 
 /// The id of an alert source.
@@ -111,15 +110,9 @@ impl Draw for Incidentio {
 impl Notifier for Incidentio {
     const STEPS_ONLY: bool = true;
 
-    fn request(
-        &self,
-        body: Value,
-        _delivery: &Delivery,
-        secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Outbound, RenderError> {
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
         let mut request = post_json(self.api_url.join(&format!("/v2/alert_events/http/{}", self.source.0)), &body)?;
-        request.bearer(secret_text(secrets, &self.token)?.as_bytes())?;
+        request.bearer(secret_text(attempt.secrets, &self.token)?.as_bytes())?;
         Ok(request)
     }
 

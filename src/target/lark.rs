@@ -14,15 +14,14 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Notifier, Size, doubts_url, pinged, secret_text, secret_url};
+use super::chat::{self, Attempt, Draw, Notifier, Size, doubts_url, pinged, secret_text, secret_url};
 use super::message::{Message, Tone};
 use super::poke::{held, post_json};
 use super::text::{self, Unit};
 use super::{Outbound, RenderError, Response, excerpt};
 use crate::domain::alert::Link;
-use crate::domain::delivery::Delivery;
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, Secret, SecretRef};
+use crate::domain::secret::{Secret, SecretRef};
 use crate::domain::signature::{self, Algorithm, Encoding};
 use crate::relay::format::{At, OneOrMany, Problems, Read, parsed};
 
@@ -165,20 +164,14 @@ fn verdict(response: &Response) -> Verdict {
 }
 
 impl Notifier for Lark {
-    fn request(
-        &self,
-        mut body: Value,
-        _delivery: &Delivery,
-        secrets: &Resolved,
-        now: Timestamp,
-    ) -> Result<Outbound, RenderError> {
+    fn request(&self, mut body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
         if let Some(secret) = &self.secret {
-            let time = now.as_second().to_string();
-            let key = Secret::new(format!("{time}\n{}", secret_text(secrets, secret)?));
+            let time = attempt.now.as_second().to_string();
+            let key = Secret::new(format!("{time}\n{}", secret_text(attempt.secrets, secret)?));
             body["timestamp"] = time.into();
             body["sign"] = Encoding::Base64.encode(&signature::hmac(Algorithm::Sha256, &key, &[])).into();
         }
-        post_json(secret_url(secrets, &self.webhook)?, &body)
+        post_json(secret_url(attempt.secrets, &self.webhook)?, &body)
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {

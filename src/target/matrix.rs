@@ -22,15 +22,14 @@ use ::http::Method;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Notifier, Size, pinged, secret_text};
+use super::chat::{self, Attempt, Draw, Notifier, Size, pinged, secret_text};
 use super::markup::{self, Dialect, escape_html};
 use super::message::Message;
 use super::poke::{held, post_json};
 use super::text::Unit;
 use super::{Outbound, RenderError, Response, excerpt};
-use crate::domain::delivery::Delivery;
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::{At, BaseUrl, OneOrMany, Problems, Read, parsed};
 
 crate::keys! {
@@ -165,20 +164,14 @@ impl Notifier for Matrix {
         true
     }
 
-    fn request(
-        &self,
-        body: Value,
-        delivery: &Delivery,
-        secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Outbound, RenderError> {
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
         let wrong = || RenderError::Unfit("`url` has no path".into());
         let mut url = url::Url::parse(&self.url.join("/")).map_err(|_| wrong())?;
-        let path = ["_matrix", "client", "v3", "rooms", &self.room.0, "send", "m.room.message", &delivery.id];
+        let path = ["_matrix", "client", "v3", "rooms", &self.room.0, "send", "m.room.message", &attempt.delivery.id];
         url.path_segments_mut().map_err(|()| wrong())?.pop_if_empty().extend(path);
         let mut request = post_json(url.into(), &body)?;
         request.method = Method::PUT;
-        request.bearer(secret_text(secrets, &self.token)?.as_bytes())?;
+        request.bearer(secret_text(attempt.secrets, &self.token)?.as_bytes())?;
         Ok(request)
     }
 

@@ -18,15 +18,14 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, AtName, Draw, Notifier, Size, below_pings, doubts_url, pings, secret_url};
+use super::chat::{self, AtName, Attempt, Draw, Notifier, Size, below, doubts_url, pings, secret_url};
 use super::markup::{self, Dialect, escape_markdown};
 use super::message::Message;
 use super::poke::{held, post_json};
 use super::text::{self, Unit, quiet};
 use super::{Outbound, RenderError, Response};
-use crate::domain::delivery::Delivery;
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::OneOrMany;
 
 crate::keys! {
@@ -58,14 +57,14 @@ impl Draw for Mattermost {
                 "footer": text::cut(&message.origin(), 300, Unit::Characters),
             }],
         });
-        if let Some(mention) = pings(&self.mention, message) {
+        if let Some(mention) = pings(&self.mention, message, AtName::markup) {
             body["text"] = mention.into();
         }
         body
     }
 
     fn draw_plain(&self, message: &Message) -> Value {
-        json!({ "text": below_pings(&self.mention, message, &(MARKDOWN.escape)(&message.plain())) })
+        json!({ "text": below(pings(&self.mention, message, AtName::markup), &(MARKDOWN.escape)(&message.plain())) })
     }
 
     fn sizes(&self, body: &Value) -> Vec<Size> {
@@ -93,14 +92,8 @@ fn is_gone(response: &Response) -> bool {
 }
 
 impl Notifier for Mattermost {
-    fn request(
-        &self,
-        body: Value,
-        _delivery: &Delivery,
-        secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Outbound, RenderError> {
-        post_json(secret_url(secrets, &self.webhook)?, &body)
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        post_json(secret_url(attempt.secrets, &self.webhook)?, &body)
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {

@@ -16,15 +16,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Notifier, Size, secret_text};
+use super::chat::{self, Attempt, Draw, Notifier, Size, secret_text};
 use super::message::{Message, Tone};
 use super::poke::{held, post_json};
 use super::text::Unit;
 use super::{Outbound, RenderError, Response};
 use crate::domain::alert::Link;
-use crate::domain::delivery::Delivery;
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::{At, BaseUrl, Problems, Read};
 
 /// A topic: its name, or where that is a secret.
@@ -144,21 +143,15 @@ fn until_midnight(now: Timestamp) -> Duration {
 }
 
 impl Notifier for Ntfy {
-    fn request(
-        &self,
-        mut body: Value,
-        _delivery: &Delivery,
-        secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Outbound, RenderError> {
+    fn request(&self, mut body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
         body["topic"] = match &self.topic {
             Topic::Named(topic) => topic.as_str(),
-            Topic::Secret(reference) => secret_text(secrets, reference)?,
+            Topic::Secret(reference) => secret_text(attempt.secrets, reference)?,
         }
         .into();
         let mut request = post_json(self.url.join("/"), &body)?;
         if let Some(token) = &self.token {
-            request.bearer(secret_text(secrets, token)?.as_bytes())?;
+            request.bearer(secret_text(attempt.secrets, token)?.as_bytes())?;
         }
         Ok(request)
     }

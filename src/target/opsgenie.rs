@@ -19,16 +19,15 @@ use ::http::header::AUTHORIZATION;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Notifier, Size, secret_text};
+use super::chat::{self, Attempt, Draw, Notifier, Size, secret_text};
 use super::message::{Message, Step};
 use super::pause::{self, MINUTE};
 use super::poke::{held, post_json};
 use super::text::{self, Unit};
 use super::{Outbound, RenderError, Response, excerpt};
 use crate::domain::alert::Severity;
-use crate::domain::delivery::Delivery;
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::{BaseUrl, Fields, KeyDescription, Keys};
 
 crate::keys! {
@@ -158,14 +157,8 @@ impl Notifier for Opsgenie {
         true
     }
 
-    fn request(
-        &self,
-        body: Value,
-        delivery: &Delivery,
-        secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Outbound, RenderError> {
-        let message = Message::of(&delivery.event);
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        let message = Message::of(&attempt.delivery.event);
         let (host, base) = match self.is_jsm {
             true => ("https://api.atlassian.com", "/jsm/ops/integration/v2/alerts"),
             false => ("https://api.opsgenie.com", "/v2/alerts"),
@@ -176,7 +169,7 @@ impl Notifier for Opsgenie {
         };
         let url = self.keys.api_url.as_ref().map_or_else(|| format!("{host}{path}"), |other| other.join(&path));
         let mut request = post_json(url, &body)?;
-        let key = format!("GenieKey {}", secret_text(secrets, &self.keys.api_key)?);
+        let key = format!("GenieKey {}", secret_text(attempt.secrets, &self.keys.api_key)?);
         request.credential(AUTHORIZATION, key.as_bytes())?;
         Ok(request)
     }

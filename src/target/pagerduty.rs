@@ -16,15 +16,14 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::chat::{self, Draw, Notifier, Size, secret_text};
+use super::chat::{self, Attempt, Draw, Notifier, Size, secret_text};
 use super::message::{Item, Message, Step};
 use super::pause::MINUTE;
 use super::poke::{held, post_json};
 use super::text::{self, Unit};
 use super::{Outbound, RenderError, Response, excerpt};
-use crate::domain::delivery::Delivery;
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::BaseUrl;
 
 crate::keys! {
@@ -150,14 +149,8 @@ impl Notifier for Pagerduty {
         true
     }
 
-    fn request(
-        &self,
-        mut body: Value,
-        _delivery: &Delivery,
-        secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Outbound, RenderError> {
-        body["routing_key"] = secret_text(secrets, &self.routing_key)?.into();
+    fn request(&self, mut body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        body["routing_key"] = secret_text(attempt.secrets, &self.routing_key)?.into();
         post_json(self.api_url.join("/v2/enqueue"), &body)
     }
 

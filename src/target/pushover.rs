@@ -15,14 +15,13 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Notifier, Size, secret_text};
+use super::chat::{self, Attempt, Draw, Notifier, Size, secret_text};
 use super::message::{Message, Tone};
 use super::poke::held;
 use super::text::{self, Unit};
 use super::{Outbound, RenderError, Response};
-use crate::domain::delivery::Delivery;
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::BaseUrl;
 
 crate::keys! {
@@ -104,14 +103,11 @@ fn wrong_key(response: &Response) -> Option<&'static str> {
 }
 
 impl Notifier for Pushover {
-    fn request(
-        &self,
-        body: Value,
-        _delivery: &Delivery,
-        secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Outbound, RenderError> {
-        let keys = [("token", secret_text(secrets, &self.token)?), ("user", secret_text(secrets, &self.user)?)];
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        let keys = [
+            ("token", secret_text(attempt.secrets, &self.token)?),
+            ("user", secret_text(attempt.secrets, &self.user)?),
+        ];
         Ok(Outbound::form(self.api_url.join("/1/messages.json"), keys.into_iter().chain(chat::fields(&body))))
     }
 

@@ -16,15 +16,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, AtName, Draw, Notifier, Size, below_pings, doubts_url, pings, secret_url};
+use super::chat::{self, AtName, Attempt, Draw, Notifier, Size, below, doubts_url, pings, secret_url};
 use super::markup::escape_with;
 use super::message::Message;
 use super::poke::{held, post_json};
 use super::text::{self, Unit, quiet};
 use super::{Outbound, RenderError, Response, excerpt};
-use crate::domain::delivery::Delivery;
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::OneOrMany;
 
 crate::keys! {
@@ -59,14 +58,14 @@ impl Draw for RocketChat {
         if let Some(url) = &message.url {
             body["attachments"][0]["title_link"] = url.as_str().into();
         }
-        if let Some(mention) = pings(&self.mention, message) {
+        if let Some(mention) = pings(&self.mention, message, AtName::markup) {
             body["text"] = mention.into();
         }
         body
     }
 
     fn draw_plain(&self, message: &Message) -> Value {
-        json!({ "text": below_pings(&self.mention, message, &escape(&message.plain())) })
+        json!({ "text": below(pings(&self.mention, message, AtName::markup), &escape(&message.plain())) })
     }
 
     fn sizes(&self, body: &Value) -> Vec<Size> {
@@ -115,14 +114,8 @@ fn until_reset(response: &Response, now: Timestamp) -> Option<Duration> {
 }
 
 impl Notifier for RocketChat {
-    fn request(
-        &self,
-        body: Value,
-        _delivery: &Delivery,
-        secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Outbound, RenderError> {
-        post_json(secret_url(secrets, &self.webhook)?, &body)
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        post_json(secret_url(attempt.secrets, &self.webhook)?, &body)
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {

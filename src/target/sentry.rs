@@ -21,16 +21,15 @@ use ::http::HeaderName;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::chat::{self, Draw, Notifier, Size, doubts_url, secret_text};
+use super::chat::{self, Attempt, Draw, Notifier, Size, doubts_url, secret_text};
 use super::message::{Message, Step};
 use super::poke::held;
 use super::text::{self, Unit};
 use super::{Outbound, RenderError, Response, excerpt};
 use crate::domain::alert::Severity;
-use crate::domain::delivery::Delivery;
 use crate::domain::event::Event;
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 
 crate::keys! {
     /// A `sentry` target.
@@ -159,18 +158,12 @@ impl Notifier for Sentry {
         }
     }
 
-    fn request(
-        &self,
-        mut body: Value,
-        delivery: &Delivery,
-        secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Outbound, RenderError> {
+    fn request(&self, mut body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
         let wrong = || RenderError::UnusableSecret(format!("the secret {} is not a project's DSN", self.dsn));
-        let dsn = Dsn::parse(secret_text(secrets, &self.dsn)?).ok_or_else(wrong)?;
-        body["event_id"] = delivery.id.as_str().into();
+        let dsn = Dsn::parse(secret_text(attempt.secrets, &self.dsn)?).ok_or_else(wrong)?;
+        body["event_id"] = attempt.delivery.id.as_str().into();
         let event = body.to_string();
-        let envelope = json!({ "event_id": delivery.id });
+        let envelope = json!({ "event_id": attempt.delivery.id });
         let item = json!({ "type": "event", "content_type": "application/json", "length": event.len() });
         let lines = format!("{envelope}\n{item}\n{event}\n");
         let mut request = Outbound::post(dsn.envelope, "application/x-sentry-envelope", lines);

@@ -12,14 +12,13 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Notifier, Size, doubts_url, pings, secret_text, secret_url};
+use super::chat::{self, Attempt, Draw, Notifier, Size, doubts_url, pings, secret_text, secret_url};
 use super::message::{Fact, Item, Message};
 use super::poke::{held, post_json};
 use super::text::{self, Unit};
 use super::{Outbound, RenderError, Response};
-use crate::domain::delivery::Delivery;
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::{At, BaseUrl, Fields, Keys, OneOrMany, Problems, Read, parsed};
 
 crate::keys! {
@@ -42,12 +41,6 @@ crate::keys! {
 /// Who is pinged, as Slack writes it in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mention(String);
-
-impl AsRef<str> for Mention {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}
 
 impl Read for Mention {
     fn read(value: &Value, at: &At, problems: &mut Problems) -> Option<Self> {
@@ -164,7 +157,7 @@ fn block(item: &Item) -> Value {
 impl Slack {
     fn headline(&self, message: &Message, limit: usize) -> String {
         let headline = escaped(&message.headline(), limit);
-        match pings(&self.keys.mention, message) {
+        match pings(&self.keys.mention, message, |one| &one.0) {
             Some(mention) => format!("{mention} {headline}"),
             None => headline,
         }
@@ -268,20 +261,14 @@ const BROKEN: &[&str] = &[
 ];
 
 impl Notifier for Slack {
-    fn request(
-        &self,
-        body: Value,
-        _delivery: &Delivery,
-        secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Outbound, RenderError> {
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
         match &self.way {
-            Way::Webhook(webhook) => post_json(secret_url(secrets, webhook)?, &body),
+            Way::Webhook(webhook) => post_json(secret_url(attempt.secrets, webhook)?, &body),
             Way::Api { token, .. } => {
                 let url = self.keys.api_url.join("/api/chat.postMessage");
                 // Without a charset Slack warns in every answer.
                 let mut request = Outbound::post(url, "application/json; charset=utf-8", body.to_string());
-                request.bearer(secret_text(secrets, token)?.as_bytes())?;
+                request.bearer(secret_text(attempt.secrets, token)?.as_bytes())?;
                 Ok(request)
             }
         }

@@ -15,13 +15,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::aws::{self, Topic};
-use super::chat::{Draw, Notifier, Size};
+use super::chat::{Attempt, Draw, Notifier, Size};
 use super::message::Message;
 use super::text::Unit;
 use super::{Outbound, RenderError, Response};
-use crate::domain::delivery::Delivery;
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::Resolved;
 
 crate::keys! {
     /// The keys of an `sns` target.
@@ -82,17 +80,11 @@ impl Notifier for Sns {
         self.topic_arn.is_fifo()
     }
 
-    fn request(
-        &self,
-        mut body: Value,
-        delivery: &Delivery,
-        _secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Outbound, RenderError> {
+    fn request(&self, mut body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
         if self.topic_arn.is_fifo() {
-            let key = Message::of(&delivery.event).key;
-            body["MessageGroupId"] = key.unwrap_or_else(|| delivery.event.source.to_string()).into();
-            body["MessageDeduplicationId"] = delivery.deduplication_id().into();
+            let key = Message::of(&attempt.delivery.event).key;
+            body["MessageGroupId"] = key.unwrap_or_else(|| attempt.delivery.event.source.to_string()).into();
+            body["MessageDeduplicationId"] = attempt.delivery.deduplication_id().into();
         }
         Ok(self.topic_arn.publish(&body))
     }

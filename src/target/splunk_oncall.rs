@@ -13,16 +13,15 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Notifier, Size, doubts_url, secret_url};
+use super::chat::{self, Attempt, Draw, Notifier, Size, doubts_url, secret_url};
 use super::message::{Message, Step};
 use super::pause::MINUTE;
 use super::poke::{held, post_json};
 use super::text::Unit;
 use super::{Outbound, RenderError, Response};
 use crate::domain::alert::Severity;
-use crate::domain::delivery::Delivery;
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 
 crate::keys! {
     /// A `splunk-oncall` target.
@@ -95,14 +94,8 @@ impl Draw for SplunkOncall {
 impl Notifier for SplunkOncall {
     const STEPS_ONLY: bool = true;
 
-    fn request(
-        &self,
-        body: Value,
-        _delivery: &Delivery,
-        secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Outbound, RenderError> {
-        post_json(secret_url(secrets, &self.webhook)?, &body)
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        post_json(secret_url(attempt.secrets, &self.webhook)?, &body)
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {

@@ -17,14 +17,13 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Notifier, Size, doubts_url, pinged, secret_url};
+use super::chat::{self, Attempt, Draw, Notifier, Size, doubts_url, pinged, secret_url};
 use super::message::{Fact, Item, Message, Tone};
 use super::poke::held;
 use super::text::Unit;
 use super::{Outbound, RenderError, Response, excerpt};
-use crate::domain::delivery::Delivery;
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::{At, OneOrMany, Problems, Read, parsed};
 
 /// A user: an object id of Microsoft Entra, or a principal name.
@@ -204,14 +203,8 @@ fn is_off(response: &Response) -> bool {
 }
 
 impl Notifier for Teams {
-    fn request(
-        &self,
-        body: Value,
-        _delivery: &Delivery,
-        secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Outbound, RenderError> {
-        let url = secret_url(secrets, &self.webhook)?;
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        let url = secret_url(attempt.secrets, &self.webhook)?;
         // Without a charset signs such as ours do not always arrive.
         Ok(Outbound::post(url, "application/json; charset=utf-8", body.to_string()))
     }

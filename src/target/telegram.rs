@@ -16,16 +16,15 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Notifier, Size, pings, secret_text};
+use super::chat::{self, Attempt, Draw, Notifier, Size, pings, secret_text};
 use super::markup::{self, Dialect, escape_html};
 use super::message::Message;
 use super::pause;
 use super::poke::{held, post_json};
 use super::text::{Unit, quiet};
 use super::{Outbound, RenderError, Response};
-use crate::domain::delivery::Delivery;
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::{At, BaseUrl, OneOrMany, Problems, Read, parsed};
 
 /// A chat, as the API takes it.
@@ -57,12 +56,6 @@ fn is_name(text: &str) -> bool {
 /// Who is pinged, as HTML.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mention(String);
-
-impl AsRef<str> for Mention {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}
 
 impl Read for Mention {
     fn read(value: &Value, at: &At, problems: &mut Problems) -> Option<Self> {
@@ -112,7 +105,7 @@ impl Telegram {
 
 impl Draw for Telegram {
     fn draw(&self, message: &Message) -> Value {
-        let mention = pings(&self.mention, message);
+        let mention = pings(&self.mention, message, |one| &one.0);
         let text = markup::html(message, mention.as_deref(), HTML);
         self.addressed(json!({ "text": text, "parse_mode": "HTML" }))
     }
@@ -148,14 +141,8 @@ fn is_broken(description: &str) -> bool {
 }
 
 impl Notifier for Telegram {
-    fn request(
-        &self,
-        body: Value,
-        _delivery: &Delivery,
-        secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Outbound, RenderError> {
-        let token = secret_text(secrets, &self.token)?;
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        let token = secret_text(attempt.secrets, &self.token)?;
         // The token is a part of the path: what could lead to another one is none.
         if !token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":_-".contains(&byte)) {
             return Err(RenderError::UnusableSecret(format!("the secret {} is not a bot's token", self.token)));

@@ -7,16 +7,14 @@
 //! 404 for a room that the bot is not in, 429 with `Retry-After`. It knows no idempotent send.
 //! Sources: developer.webex.com, "Create a Message" and "REST API Basics" (read 2026-11).
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{Draw, Notifier, Size, secret_text};
+use super::chat::{Attempt, Draw, Notifier, Size, secret_text};
 use super::message::Message;
 use super::poke::post_json;
 use super::text::Unit;
 use super::{Outbound, RenderError};
-use crate::domain::delivery::Delivery;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::BaseUrl;
 
 crate::keys! {
@@ -60,15 +58,9 @@ impl Draw for Webex {
 }
 
 impl Notifier for Webex {
-    fn request(
-        &self,
-        body: Value,
-        _delivery: &Delivery,
-        secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Outbound, RenderError> {
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
         let mut request = post_json(self.api_url.join("/v1/messages"), &body)?;
-        request.bearer(secret_text(secrets, &self.token)?.as_bytes())?;
+        request.bearer(secret_text(attempt.secrets, &self.token)?.as_bytes())?;
         Ok(request)
     }
 }

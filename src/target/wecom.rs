@@ -12,15 +12,14 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Notifier, Size, doubts_url, pinged, secret_url};
+use super::chat::{self, Attempt, Draw, Notifier, Size, doubts_url, pinged, secret_url};
 use super::message::Message;
 use super::pause::MINUTE;
 use super::poke::{busy, held, post_json};
 use super::text::{Unit, quiet};
 use super::{Outbound, RenderError, Response, excerpt};
-use crate::domain::delivery::Delivery;
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::{At, OneOrMany, Problems, Read, parsed};
 
 /// A member as WeCom names them in a list.
@@ -97,14 +96,8 @@ fn code(response: &Response) -> Option<i64> {
 }
 
 impl Notifier for WeCom {
-    fn request(
-        &self,
-        body: Value,
-        _delivery: &Delivery,
-        secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Outbound, RenderError> {
-        post_json(secret_url(secrets, &self.webhook)?, &body)
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        post_json(secret_url(attempt.secrets, &self.webhook)?, &body)
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {

@@ -21,14 +21,13 @@ use ::http::header::AUTHORIZATION;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Notifier, Size, doubts_url, secret_text, secret_url, with_query};
+use super::chat::{self, Attempt, Draw, Notifier, Size, doubts_url, secret_text, secret_url, with_query};
 use super::message::Message;
 use super::poke::{held, post_json};
 use super::text::{Unit, quiet};
 use super::{Outbound, RenderError, Response, excerpt};
-use crate::domain::delivery::Delivery;
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 
 crate::keys! {
     /// A `zoom` target.
@@ -83,18 +82,12 @@ impl Draw for Zoom {
 }
 
 impl Notifier for Zoom {
-    fn request(
-        &self,
-        body: Value,
-        _delivery: &Delivery,
-        secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Outbound, RenderError> {
-        let webhook = secret_url(secrets, &self.webhook)?;
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        let webhook = secret_url(attempt.secrets, &self.webhook)?;
         // Zoom shows the endpoint with one of several formats behind it.
         let endpoint = webhook.split('?').next().unwrap_or_default();
         let mut request = post_json(with_query(endpoint, "format", "full"), &body)?;
-        request.credential(AUTHORIZATION, secret_text(secrets, &self.token)?.as_bytes())?;
+        request.credential(AUTHORIZATION, secret_text(attempt.secrets, &self.token)?.as_bytes())?;
         Ok(request)
     }
 

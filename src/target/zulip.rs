@@ -14,27 +14,20 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Notifier, Size, below_pings, secret_text};
+use super::chat::{self, Attempt, Draw, Notifier, Size, below, pings, secret_text};
 use super::markup;
 use super::message::Message;
 use super::poke::held;
 use super::text::{self, Unit};
 use super::{Outbound, RenderError, Response, excerpt};
 use crate::domain::alert::Link;
-use crate::domain::delivery::Delivery;
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::{At, BaseUrl, OneOrMany, Problems, Read, parsed};
 
 /// Who is pinged, as Zulip writes it in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mention(String);
-
-impl AsRef<str> for Mention {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}
 
 impl Read for Mention {
     fn read(value: &Value, at: &At, problems: &mut Problems) -> Option<Self> {
@@ -99,7 +92,7 @@ impl Zulip {
             "type": "stream",
             "to": self.channel,
             "topic": text::cut(&message.source, TOPIC, Unit::Characters),
-            "content": below_pings(&self.mention, message, content),
+            "content": below(pings(&self.mention, message, |one| &one.0), content),
         })
     }
 }
@@ -141,15 +134,9 @@ fn lacks_channel(response: &Response) -> bool {
 }
 
 impl Notifier for Zulip {
-    fn request(
-        &self,
-        body: Value,
-        _delivery: &Delivery,
-        secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Outbound, RenderError> {
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
         let mut request = Outbound::form(self.url.join("/api/v1/messages"), chat::fields(&body));
-        request.basic(&self.email, secret_text(secrets, &self.token)?.as_bytes())?;
+        request.basic(&self.email, secret_text(attempt.secrets, &self.token)?.as_bytes())?;
         Ok(request)
     }
 
