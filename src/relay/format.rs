@@ -4,6 +4,7 @@
 //! A type that may stand in the relay file implements [`Read`]; an object with keys is declared with
 //! [`keys!`](crate::keys), which writes both the reading and the schema.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -113,12 +114,16 @@ pub trait Read: Sized {
 }
 
 /// An object with named keys, several of which may share one object of the file (see [`Fields`]).
-pub trait Keys: Sized {
+pub trait Keys {
     /// Takes its keys out of `fields`. `None` means that a problem was noted.
-    fn take(fields: &mut Fields<'_, '_>) -> Option<Self>;
+    fn take(fields: &mut Fields<'_, '_>) -> Option<Self>
+    where
+        Self: Sized;
 
     /// Adds a description of its keys to `keys`, in the order of their declaration.
-    fn describe(keys: &mut Vec<KeyDescription>);
+    fn describe(keys: &mut Vec<KeyDescription>)
+    where
+        Self: Sized;
 
     /// Shows every secret reference inside to `seen`.
     fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef));
@@ -629,12 +634,17 @@ impl Read for HeaderName {
 
 /// An absolute `http` or `https` URL without user information, query or fragment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BaseUrl(pub url::Url);
+pub struct BaseUrl(Cow<'static, str>);
 
 impl BaseUrl {
+    /// One that stands in this program: where a key that is left out leads.
+    pub const fn known(url: &'static str) -> Self {
+        Self(Cow::Borrowed(url))
+    }
+
     /// The URL of `path` (which begins with a slash) below this one, byte for byte.
     pub fn join(&self, path: &str) -> String {
-        format!("{}{path}", self.0.as_str().trim_end_matches('/'))
+        format!("{}{path}", self.0.trim_end_matches('/'))
     }
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -642,7 +652,7 @@ impl BaseUrl {
         if url.query().is_some() {
             return Err("a URL to which a path is added must not have a query".into());
         }
-        Ok(Self(url))
+        Ok(Self(String::from(url).into()))
     }
 }
 

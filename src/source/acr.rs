@@ -14,12 +14,11 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::auth::{AuthError, Authentic, HeaderKeys};
+use super::auth::{Authentic, HeaderKeys, Proof};
 use super::json::text;
 use super::oci::{self, HostKeys, MediaType};
-use super::{Found, ParseError, Parsed, Request, Source, json};
+use super::{Found, ParseError, Parsed, Proven, json};
 use crate::domain::event::{Detail, ImagePush};
-use crate::domain::secret::{Resolved, SecretRef};
 
 crate::keys! {
     /// An `acr` source.
@@ -29,30 +28,17 @@ crate::keys! {
     }
 }
 
-impl Source for Acr {
-    fn authenticate<'r>(
-        &self,
-        request: &'r Request,
-        secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Authentic<'r>, AuthError> {
-        self.proof.authenticate(request, secrets)
+impl Proven for Acr {
+    fn proof(&self) -> &dyn Proof {
+        &self.proof
     }
 
     fn parse(&self, request: Authentic<'_>) -> Result<Parsed, ParseError> {
         parse(json::one_or_many(&request.body)?, &self.host)
     }
 
-    fn sign(&self, request: &mut Request, secrets: &Resolved, _now: Timestamp) -> Result<(), String> {
-        self.proof.sign(request, secrets)
-    }
-
     fn shakes_hands(&self) -> bool {
         true
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }
 

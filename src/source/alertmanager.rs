@@ -11,12 +11,9 @@
 //! Source: prometheus/alertmanager v0.34.0, notify/webhook/webhook.go; its user interface, Utils/Filter.elm and
 //! Views/SilenceForm, for the links (read 2026-08).
 
-use jiff::Timestamp;
-
-use super::auth::{AuthError, Authentic, HeaderKeys};
+use super::auth::{Authentic, HeaderKeys, Proof};
 use super::notification::{self, Message};
-use super::{ParseError, Parsed, Request, Source, json};
-use crate::domain::secret::{Resolved, SecretRef};
+use super::{ParseError, Parsed, Proven, json};
 
 crate::keys! {
     /// An `alertmanager` source.
@@ -25,14 +22,9 @@ crate::keys! {
     }
 }
 
-impl Source for Alertmanager {
-    fn authenticate<'r>(
-        &self,
-        request: &'r Request,
-        secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Authentic<'r>, AuthError> {
-        self.proof.authenticate(request, secrets)
+impl Proven for Alertmanager {
+    fn proof(&self) -> &dyn Proof {
+        &self.proof
     }
 
     fn parse(&self, request: Authentic<'_>) -> Result<Parsed, ParseError> {
@@ -42,14 +34,6 @@ impl Source for Alertmanager {
         message.into_event(page, |message, labels| {
             message.page(&format!("#/silences/new?filter={}", encoded(&notification::selector(labels))))
         })
-    }
-
-    fn sign(&self, request: &mut Request, secrets: &Resolved, _now: Timestamp) -> Result<(), String> {
-        self.proof.sign(request, secrets)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }
 

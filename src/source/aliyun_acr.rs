@@ -8,15 +8,13 @@
 //! Source: alibabacloud.com/help, «Manage triggers» (Container Registry); argoproj-labs/argocd-image-updater,
 //! pkg/webhook/aliyun.go (read 2026-08).
 
-use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::auth::{AuthError, Authentic, UrlKeys};
+use super::auth::{Authentic, Proof, UrlKeys};
 use super::json::text;
 use super::oci::{self, HostKeys};
-use super::{Found, ParseError, Parsed, Request, Source, json};
+use super::{Found, ParseError, Parsed, Proven, json};
 use crate::domain::event::Detail;
-use crate::domain::secret::{Resolved, SecretRef};
 
 crate::keys! {
     /// An `aliyun-acr` source.
@@ -26,31 +24,14 @@ crate::keys! {
     }
 }
 
-impl Source for AliyunAcr {
-    fn authenticate<'r>(
-        &self,
-        request: &'r Request,
-        secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Authentic<'r>, AuthError> {
-        self.proof.authenticate(request, secrets)
+impl Proven for AliyunAcr {
+    fn proof(&self) -> &dyn Proof {
+        &self.proof
     }
 
     fn parse(&self, request: Authentic<'_>) -> Result<Parsed, ParseError> {
         json::declared(&request)?;
         push(json::read(&request.body)?, &self.host)
-    }
-
-    fn sign(&self, request: &mut Request, secrets: &Resolved, _now: Timestamp) -> Result<(), String> {
-        self.proof.sign(request, secrets)
-    }
-
-    fn url_secret(&self) -> Option<&SecretRef> {
-        self.proof.url_secret()
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }
 

@@ -70,10 +70,6 @@ impl Source for Amazon {
     fn claim(&self) -> Option<Claim<'_>> {
         Some(self.keys.claim(None))
     }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
-    }
 }
 
 /// What an event says: the alerts in it, or why it is ignored.

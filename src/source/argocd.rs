@@ -18,10 +18,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::auth::{AuthError, Authentic, HeaderKeys};
-use super::{ParseError, Parsed, Request, Source, alert, json};
+use super::auth::{Authentic, HeaderKeys, Proof};
+use super::{ParseError, Parsed, Proven, alert, json};
 use crate::domain::alert::{Alert, Object, Severity, Status};
-use crate::domain::secret::{Resolved, SecretRef};
 
 crate::keys! {
     /// An `argocd` source.
@@ -30,27 +29,14 @@ crate::keys! {
     }
 }
 
-impl Source for ArgoCd {
-    fn authenticate<'r>(
-        &self,
-        request: &'r Request,
-        secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Authentic<'r>, AuthError> {
-        self.proof.authenticate(request, secrets)
+impl Proven for ArgoCd {
+    fn proof(&self) -> &dyn Proof {
+        &self.proof
     }
 
     fn parse(&self, request: Authentic<'_>) -> Result<Parsed, ParseError> {
         json::declared(&request)?;
         parse(json::read(&request.body)?)
-    }
-
-    fn sign(&self, request: &mut Request, secrets: &Resolved, _now: Timestamp) -> Result<(), String> {
-        self.proof.sign(request, secrets)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }
 

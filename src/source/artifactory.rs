@@ -68,10 +68,6 @@ impl Source for Artifactory {
             Mode::Token => auth::repeat(request, HEADER, &self.secret.0, secrets),
         }
     }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
-    }
 }
 
 #[derive(Deserialize)]

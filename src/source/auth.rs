@@ -88,6 +88,23 @@ pub fn repeat(request: &mut Request, header: &str, references: &[SecretRef], sec
     set_header(request, header, value)
 }
 
+/// Keys that are all it takes to know a sender by.
+pub trait Proof {
+    /// Checks that the request comes from somebody who knows the secret.
+    fn authenticate<'r>(&self, request: &'r Request, secrets: &Resolved) -> Result<Authentic<'r>, AuthError>;
+
+    /// Adds to `request` what its sender would. The error says what is missing.
+    fn sign(&self, request: &mut Request, secrets: &Resolved) -> Result<(), String>;
+
+    /// Notes what is wrong with the keys in combination; `at` is the place of the entry.
+    fn check(&self, _at: &At, _problems: &mut Problems) {}
+
+    /// The secret from which the URL's token is made, if that is the proof.
+    fn url_secret(&self) -> Option<&SecretRef> {
+        None
+    }
+}
+
 crate::keys! {
     /// The keys of senders that repeat a fixed value in a header.
     pub struct HeaderKeys {
@@ -103,14 +120,14 @@ impl HeaderKeys {
     fn name(&self) -> &str {
         self.header.as_ref().map_or("Authorization", |name| &name.0)
     }
+}
 
-    /// Checks the header.
-    pub fn authenticate<'r>(&self, request: &'r Request, secrets: &Resolved) -> Result<Authentic<'r>, AuthError> {
+impl Proof for HeaderKeys {
+    fn authenticate<'r>(&self, request: &'r Request, secrets: &Resolved) -> Result<Authentic<'r>, AuthError> {
         header(request, self.name(), self.header.is_none(), &self.secret.0, secrets)
     }
 
-    /// Adds the header, as a sender would.
-    pub fn sign(&self, request: &mut Request, secrets: &Resolved) -> Result<(), String> {
+    fn sign(&self, request: &mut Request, secrets: &Resolved) -> Result<(), String> {
         repeat(request, self.name(), &self.secret.0, secrets)
     }
 }
@@ -124,25 +141,22 @@ crate::keys! {
     }
 }
 
-impl LoginKeys {
-    /// Checks user name and password, or the header.
-    pub fn authenticate<'r>(&self, request: &'r Request, secrets: &Resolved) -> Result<Authentic<'r>, AuthError> {
+impl Proof for LoginKeys {
+    fn authenticate<'r>(&self, request: &'r Request, secrets: &Resolved) -> Result<Authentic<'r>, AuthError> {
         match &self.username {
             Some(username) => basic(request, username, &self.proof.secret.0, secrets),
             None => self.proof.authenticate(request, secrets),
         }
     }
 
-    /// Adds user name and password, or the header, as a sender would.
-    pub fn sign(&self, request: &mut Request, secrets: &Resolved) -> Result<(), String> {
+    fn sign(&self, request: &mut Request, secrets: &Resolved) -> Result<(), String> {
         let Some(username) = &self.username else { return self.proof.sign(request, secrets) };
         let password = first(&self.proof.secret.0, secrets)?;
         let credentials = [username.as_bytes(), b":", password.expose()].concat();
         set_header(request, "Authorization", &format!("Basic {}", Encoding::Base64.encode(&credentials)))
     }
 
-    /// Notes a header that is not looked at; `at` is the place of the entry.
-    pub fn check(&self, at: &At, problems: &mut Problems) {
+    fn check(&self, at: &At, problems: &mut Problems) {
         if self.username.is_some() && self.proof.header.is_some() {
             problems.error(
                 &at.child("header"),
@@ -170,21 +184,18 @@ crate::keys! {
     }
 }
 
-impl UrlKeys {
-    /// Checks the URL token.
-    pub fn authenticate<'r>(&self, request: &'r Request, secrets: &Resolved) -> Result<Authentic<'r>, AuthError> {
+impl Proof for UrlKeys {
+    fn authenticate<'r>(&self, request: &'r Request, secrets: &Resolved) -> Result<Authentic<'r>, AuthError> {
         url_token(request, &self.secret.0, secrets)
     }
 
-    /// Adds the token to the URL.
-    pub fn sign(&self, request: &mut Request, secrets: &Resolved) -> Result<(), String> {
+    fn sign(&self, request: &mut Request, secrets: &Resolved) -> Result<(), String> {
         let secret = first(&self.secret.0, secrets)?;
         request.token = Some(signature::url_token(secret, request.source.as_str()));
         Ok(())
     }
 
-    /// The secret from which the URL's token is made.
-    pub fn url_secret(&self) -> Option<&SecretRef> {
+    fn url_secret(&self) -> Option<&SecretRef> {
         self.secret.0.first()
     }
 }

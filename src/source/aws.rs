@@ -6,7 +6,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::value::RawValue;
 use serde_json::{Value, json as json_value};
 
-use super::auth::{self, AuthError, Authentic, HeaderKeys};
+use super::auth::{self, AuthError, Authentic, HeaderKeys, Proof};
 use super::sns::Kind;
 use super::{Claim, Confirmation, Invocation, ParseError, Parsed, Request, Via, json, sns};
 use crate::domain::secret::{Resolved, Secret, SecretRef};

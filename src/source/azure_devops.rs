@@ -12,13 +12,12 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use url::Url;
 
-use super::auth::{AuthError, Authentic, LoginKeys};
+use super::auth::{Authentic, LoginKeys, Proof};
 use super::git::{self, subject};
 use super::json::{self, text};
-use super::{Found, ParseError, Parsed, Request, Source};
+use super::{Found, ParseError, Parsed, Proven};
 use crate::domain::event::{Detail, GitEvent, Original};
-use crate::domain::secret::{Resolved, SecretRef};
-use crate::relay::format::{At, OneOrMany, Problems};
+use crate::relay::format::OneOrMany;
 
 /// The events that are relayed unless `events` says otherwise.
 const EVENTS: &[&str] = &["git.push", "git.pullrequest.created", "git.pullrequest.updated", "git.pullrequest.merged"];
@@ -38,14 +37,9 @@ crate::keys! {
     }
 }
 
-impl Source for AzureDevOps {
-    fn authenticate<'r>(
-        &self,
-        request: &'r Request,
-        secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Authentic<'r>, AuthError> {
-        self.login.authenticate(request, secrets)
+impl Proven for AzureDevOps {
+    fn proof(&self) -> &dyn Proof {
+        &self.login
     }
 
     fn parse(&self, request: Authentic<'_>) -> Result<Parsed, ParseError> {
@@ -59,18 +53,6 @@ impl Source for AzureDevOps {
             body: request.body.clone(),
         });
         Ok(Parsed { delivery_id: id, original, ..parsed })
-    }
-
-    fn sign(&self, request: &mut Request, secrets: &Resolved, _now: Timestamp) -> Result<(), String> {
-        self.login.sign(request, secrets)
-    }
-
-    fn check(&self, at: &At, problems: &mut Problems) {
-        self.login.check(at, problems);
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }
 

@@ -101,10 +101,6 @@ impl Source for Bitbucket {
     fn sign(&self, request: &mut Request, secrets: &Resolved, _now: Timestamp) -> Result<(), String> {
         SIGNATURE.sign(request, &self.secret.0[0], secrets)
     }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
-    }
 }
 
 // What is read of the payloads. Cloud and Data Center share few names, so that one shape serves for both.

@@ -83,10 +83,6 @@ impl Source for Buildkite {
         let parts = [timestamp.as_bytes(), b".", &body];
         header(&prefix(&timestamp)).sign_over(request, &parts, &self.secret.0[0], secrets)
     }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
-    }
 }
 
 #[derive(Deserialize)]

@@ -14,13 +14,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::auth::{AuthError, Authentic, HeaderKeys};
+use super::auth::{Authentic, HeaderKeys, Proof};
 use super::cloud_event::{CloudEvent, percent_decoded};
 use super::json::{self, text};
 use super::oci::{self, HostKeys};
-use super::{Found, ParseError, Parsed, Request, Source};
+use super::{Found, ParseError, Parsed, Proven};
 use crate::domain::event::{Detail, ImagePush, Original};
-use crate::domain::secret::{Resolved, SecretRef};
 
 crate::keys! {
     /// A `cdevents` source.
@@ -30,14 +29,9 @@ crate::keys! {
     }
 }
 
-impl Source for CdEvents {
-    fn authenticate<'r>(
-        &self,
-        request: &'r Request,
-        secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Authentic<'r>, AuthError> {
-        self.proof.authenticate(request, secrets)
+impl Proven for CdEvents {
+    fn proof(&self) -> &dyn Proof {
+        &self.proof
     }
 
     fn parse(&self, request: Authentic<'_>) -> Result<Parsed, ParseError> {
@@ -58,16 +52,8 @@ impl Source for CdEvents {
         Ok(Parsed { delivery_id: Some(event.id), original, ..parsed })
     }
 
-    fn sign(&self, request: &mut Request, secrets: &Resolved, _now: Timestamp) -> Result<(), String> {
-        self.proof.sign(request, secrets)
-    }
-
     fn shakes_hands(&self) -> bool {
         true
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }
 

@@ -11,12 +11,12 @@
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 
-use super::auth::{AuthError, Authentic, HeaderKeys};
+use super::auth::{AuthError, Authentic, HeaderKeys, Proof};
 use super::cloud_event::CloudEvent;
 use super::fields::FieldKeys;
 use super::{Found, Function, ParseError, Parsed, Request, Source, json};
 use crate::domain::event::Original;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::Resolved;
 use crate::relay::format::{At, Problems};
 
 crate::keys! {
@@ -58,10 +58,6 @@ impl Source for CloudEvents {
 
     fn shakes_hands(&self) -> bool {
         true
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }
 

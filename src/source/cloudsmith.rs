@@ -70,10 +70,6 @@ impl Source for Cloudsmith {
             None => signature(request).sign(request, &self.secret.0[0], secrets),
         }
     }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
-    }
 }
 
 #[derive(Deserialize)]

@@ -80,8 +80,4 @@ impl Source for CloudWatch {
     fn claim(&self) -> Option<Claim<'_>> {
         Some(self.keys.claim(Some(SOURCES)))
     }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
-    }
 }

@@ -16,7 +16,7 @@ use super::git::{self, subject};
 use super::json::{self, text};
 use super::{Claim, Found, ParseError, Parsed, Request, Source};
 use crate::domain::event::{Detail, GitEvent};
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::Resolved;
 use crate::relay::format::{At, OneOrMany, Problems};
 
 /// The events that are relayed unless `events` says otherwise.
@@ -71,10 +71,6 @@ impl Source for CodeCommit {
 
     fn claim(&self) -> Option<Claim<'_>> {
         Some(self.aws.claim(Some(SOURCES)))
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }
 

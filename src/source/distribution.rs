@@ -12,12 +12,11 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::auth::{AuthError, Authentic, HeaderKeys};
+use super::auth::{Authentic, HeaderKeys, Proof};
 use super::json::text;
 use super::oci::{self, HostKeys, MediaType};
-use super::{Found, ParseError, Parsed, Request, Source, json};
+use super::{Found, ParseError, Parsed, Proven, json};
 use crate::domain::event::{Detail, ImagePush};
-use crate::domain::secret::{Resolved, SecretRef};
 
 crate::keys! {
     /// A `distribution` or `gitlab-registry` source.
@@ -27,27 +26,14 @@ crate::keys! {
     }
 }
 
-impl Source for Distribution {
-    fn authenticate<'r>(
-        &self,
-        request: &'r Request,
-        secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Authentic<'r>, AuthError> {
-        self.proof.authenticate(request, secrets)
+impl Proven for Distribution {
+    fn proof(&self) -> &dyn Proof {
+        &self.proof
     }
 
     fn parse(&self, request: Authentic<'_>) -> Result<Parsed, ParseError> {
         json::declared(&request)?;
         parse(json::read(&request.body)?, &self.host)
-    }
-
-    fn sign(&self, request: &mut Request, secrets: &Resolved, _now: Timestamp) -> Result<(), String> {
-        self.proof.sign(request, secrets)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }
 

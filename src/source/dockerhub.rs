@@ -11,12 +11,11 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::auth::{AuthError, Authentic, UrlKeys};
+use super::auth::{Authentic, Proof, UrlKeys};
 use super::json::text;
 use super::oci::{self, MediaType};
-use super::{Found, ParseError, Parsed, Request, Source, json};
+use super::{Found, ParseError, Parsed, Proven, json};
 use crate::domain::event::{Detail, ImagePush};
-use crate::domain::secret::{Resolved, SecretRef};
 
 crate::keys! {
     /// A `dockerhub` source.
@@ -25,31 +24,14 @@ crate::keys! {
     }
 }
 
-impl Source for DockerHub {
-    fn authenticate<'r>(
-        &self,
-        request: &'r Request,
-        secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Authentic<'r>, AuthError> {
-        self.proof.authenticate(request, secrets)
+impl Proven for DockerHub {
+    fn proof(&self) -> &dyn Proof {
+        &self.proof
     }
 
     fn parse(&self, request: Authentic<'_>) -> Result<Parsed, ParseError> {
         json::declared(&request)?;
         push(json::read(&request.body)?)
-    }
-
-    fn sign(&self, request: &mut Request, secrets: &Resolved, _now: Timestamp) -> Result<(), String> {
-        self.proof.sign(request, secrets)
-    }
-
-    fn url_secret(&self) -> Option<&SecretRef> {
-        self.proof.url_secret()
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }
 

@@ -22,7 +22,7 @@ use super::json::text;
 use super::oci::{self, MediaType};
 use super::{Claim, Found, ParseError, Parsed, Request, Source, json};
 use crate::domain::event::{Detail, ImagePush};
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::Resolved;
 use crate::relay::format::{At, Problems};
 
 crate::keys! {
@@ -73,10 +73,6 @@ impl Source for Ecr {
 
     fn claim(&self) -> Option<Claim<'_>> {
         Some(self.aws.claim(Some(SOURCES)))
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }
 

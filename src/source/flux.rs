@@ -72,10 +72,6 @@ impl Source for Flux {
     fn sign(&self, request: &mut Request, secrets: &Resolved, _now: Timestamp) -> Result<(), String> {
         SIGNATURE.sign(request, &self.secret.0[0], secrets)
     }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
-    }
 }
 
 #[derive(Deserialize)]

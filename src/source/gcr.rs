@@ -130,10 +130,6 @@ impl Source for Gcr {
             }
         }
     }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
-    }
 }
 
 /// A message in its wrapping, or a bare notice.

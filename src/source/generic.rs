@@ -5,11 +5,11 @@
 
 use jiff::Timestamp;
 
-use super::auth::{self, AuthError, Authentic, HeaderKeys, SignatureHeader};
+use super::auth::{self, AuthError, Authentic, HeaderKeys, Proof, SignatureHeader};
 use super::fields::{self, FieldKeys};
 use super::{Function, ParseError, Parsed, Request, Source};
 use crate::domain::event::Original;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::Resolved;
 use crate::domain::signature::{Algorithm, Encoding};
 use crate::relay::format::{At, HeaderName, Problems};
 
@@ -86,9 +86,5 @@ impl Source for Generic {
         if self.signature.is_some() && self.key.header.is_some() {
             problems.error(&at.child("header"), "with `signature` the secret is not sent; that names its own header");
         }
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }

@@ -49,8 +49,4 @@ impl Source for Ghcr {
     fn sign(&self, request: &mut Request, secrets: &Resolved, _now: Timestamp) -> Result<(), String> {
         SIGNATURE.sign(request, &self.secret.0[0], secrets)
     }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
-    }
 }

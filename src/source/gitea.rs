@@ -115,10 +115,6 @@ impl Source for Gitea {
         }
         Ok(())
     }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
-    }
 }
 
 /// The JSON of a delivery, which is what is signed: the body, or the field `payload` of a form.

@@ -85,10 +85,6 @@ impl Source for Github {
     fn sign(&self, request: &mut Request, secrets: &Resolved, _now: Timestamp) -> Result<(), String> {
         SIGNATURE.sign(request, &self.secret.0[0], secrets)
     }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
-    }
 }
 
 // What is read of the payloads. GitHub leaves out or nulls nearly every field somewhere.

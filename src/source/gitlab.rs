@@ -119,10 +119,6 @@ impl Source for Gitlab {
             problems.error(at, "`token` (X-Gitlab-Token) or `secret` (the signing token, whsec_…) is missing");
         }
     }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
-    }
 }
 
 // What is read of the payloads.

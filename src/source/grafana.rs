@@ -14,10 +14,10 @@
 
 use jiff::Timestamp;
 
-use super::auth::{self, AuthError, Authentic, HeaderKeys, SignatureHeader};
+use super::auth::{self, AuthError, Authentic, HeaderKeys, Proof, SignatureHeader};
 use super::notification::Message;
 use super::{ParseError, Parsed, Request, Source, json};
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::Resolved;
 use crate::domain::signature::{Algorithm, Encoding};
 use crate::relay::format::{At, HeaderName, Problems, Span};
 
@@ -95,9 +95,5 @@ impl Source for Grafana {
         if self.signature.is_some() && self.proof.header.is_some() {
             problems.error(&at.child("header"), "with `signature` the secret is not sent; that names its own header");
         }
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }

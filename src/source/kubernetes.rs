@@ -20,11 +20,10 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::auth::{AuthError, Authentic, HeaderKeys};
+use super::auth::{Authentic, HeaderKeys, Proof};
 use super::json::text;
-use super::{Found, ParseError, Parsed, Request, Source, alert, json};
+use super::{Found, ParseError, Parsed, Proven, alert, json};
 use crate::domain::alert::{Alert, Object, Severity, Status};
-use crate::domain::secret::{Resolved, SecretRef};
 
 /// The reasons of warnings that say that something cannot run: of containers, volumes, workloads and nodes; the last
 /// three are Karpenter's.
@@ -55,14 +54,9 @@ crate::keys! {
     }
 }
 
-impl Source for Kubernetes {
-    fn authenticate<'r>(
-        &self,
-        request: &'r Request,
-        secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Authentic<'r>, AuthError> {
-        self.proof.authenticate(request, secrets)
+impl Proven for Kubernetes {
+    fn proof(&self) -> &dyn Proof {
+        &self.proof
     }
 
     fn parse(&self, request: Authentic<'_>) -> Result<Parsed, ParseError> {
@@ -80,14 +74,6 @@ impl Source for Kubernetes {
             true => Parsed::ignored("events", ignored.unwrap_or_default()),
             false => Parsed { ignored, ..alert::parsed(found) },
         })
-    }
-
-    fn sign(&self, request: &mut Request, secrets: &Resolved, _now: Timestamp) -> Result<(), String> {
-        self.proof.sign(request, secrets)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }
 

@@ -62,7 +62,7 @@ use crate::domain::event::{Detail, Original};
 use crate::domain::name::Name;
 use crate::domain::secret::{Resolved, Secret, SecretRef};
 use crate::relay::format::{At, Fields, KeyDescription, Keys, Problems};
-use auth::{AuthError, Authentic};
+use auth::{AuthError, Authentic, Proof};
 use aws::{AccountId, TopicArn};
 
 /// Which function a source belongs to.
@@ -92,12 +92,8 @@ pub struct SourceType {
 }
 
 impl SourceType {
-    const fn new<S: Source + Keys + 'static>(
-        name: &'static str,
-        function: Function,
-        authenticates_by: &'static str,
-    ) -> Self {
-        fn read<S: Source + Keys + 'static>(fields: &mut Fields<'_, '_>) -> Option<Box<dyn Source>> {
+    const fn new<S: Source + 'static>(name: &'static str, function: Function, authenticates_by: &'static str) -> Self {
+        fn read<S: Source + 'static>(fields: &mut Fields<'_, '_>) -> Option<Box<dyn Source>> {
             S::take(fields).map(|source| Box::new(source) as Box<dyn Source>)
         }
         Self { name, function, authenticates_by, read: read::<S>, describe: S::describe }
@@ -381,7 +377,7 @@ pub enum ParseError {
 }
 
 /// A type of source: pure functions over what is in memory.
-pub trait Source: Debug + Send + Sync {
+pub trait Source: Keys + Debug + Send + Sync {
     /// Checks that the request comes from somebody who knows the secret.
     fn authenticate<'r>(
         &self,
@@ -426,7 +422,50 @@ pub trait Source: Debug + Send + Sync {
     fn url_secret(&self) -> Option<&SecretRef> {
         None
     }
+}
 
-    /// Shows every secret reference among its keys to `seen`.
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef));
+/// A type of source that is known by keys which others have, too: what differs is what its requests say. It is a [`Source`]
+/// by that.
+pub trait Proven: Keys + Debug + Send + Sync {
+    /// The keys.
+    fn proof(&self) -> &dyn Proof;
+
+    /// As [`Source::parse`].
+    fn parse(&self, request: Authentic<'_>) -> Result<Parsed, ParseError>;
+
+    /// As [`Source::shakes_hands`].
+    fn shakes_hands(&self) -> bool {
+        false
+    }
+}
+
+impl<P: Proven> Source for P {
+    fn authenticate<'r>(
+        &self,
+        request: &'r Request,
+        secrets: &Resolved,
+        _now: Timestamp,
+    ) -> Result<Authentic<'r>, AuthError> {
+        self.proof().authenticate(request, secrets)
+    }
+
+    fn parse(&self, request: Authentic<'_>) -> Result<Parsed, ParseError> {
+        Proven::parse(self, request)
+    }
+
+    fn sign(&self, request: &mut Request, secrets: &Resolved, _now: Timestamp) -> Result<(), String> {
+        self.proof().sign(request, secrets)
+    }
+
+    fn check(&self, at: &At, problems: &mut Problems) {
+        self.proof().check(at, problems);
+    }
+
+    fn shakes_hands(&self) -> bool {
+        Proven::shakes_hands(self)
+    }
+
+    fn url_secret(&self) -> Option<&SecretRef> {
+        self.proof().url_secret()
+    }
 }

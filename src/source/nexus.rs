@@ -59,10 +59,6 @@ impl Source for Nexus {
     fn sign(&self, request: &mut Request, secrets: &Resolved, _now: Timestamp) -> Result<(), String> {
         SIGNATURE.sign(request, &self.secret.0[0], secrets)
     }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
-    }
 }
 
 /// A component, or an asset.

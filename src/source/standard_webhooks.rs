@@ -73,8 +73,4 @@ impl Source for StandardWebhooks {
     fn check(&self, at: &At, problems: &mut Problems) {
         self.fields.check(at, problems);
     }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
-    }
 }

@@ -6,17 +6,14 @@
 //! what is in it.
 //! Source: project-zot/zot, pkg/extensions/events (read 2026-08).
 
-use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::auth::{AuthError, Authentic, LoginKeys};
+use super::auth::{Authentic, LoginKeys, Proof};
 use super::cloud_event::CloudEvent;
 use super::json::text;
 use super::oci::{self, Host, MediaType};
-use super::{Found, ParseError, Parsed, Request, Source};
+use super::{Found, ParseError, Parsed, Proven};
 use crate::domain::event::{Detail, ImagePush};
-use crate::domain::secret::{Resolved, SecretRef};
-use crate::relay::format::{At, Problems};
 
 crate::keys! {
     /// A `zot` source.
@@ -27,14 +24,9 @@ crate::keys! {
     }
 }
 
-impl Source for Zot {
-    fn authenticate<'r>(
-        &self,
-        request: &'r Request,
-        secrets: &Resolved,
-        _now: Timestamp,
-    ) -> Result<Authentic<'r>, AuthError> {
-        self.login.authenticate(request, secrets)
+impl Proven for Zot {
+    fn proof(&self) -> &dyn Proof {
+        &self.login
     }
 
     fn parse(&self, request: Authentic<'_>) -> Result<Parsed, ParseError> {
@@ -44,18 +36,6 @@ impl Source for Zot {
             kind => Parsed::ignored(kind, "not a push of an image"),
         };
         Ok(Parsed { delivery_id: Some(event.id), ..parsed })
-    }
-
-    fn sign(&self, request: &mut Request, secrets: &Resolved, _now: Timestamp) -> Result<(), String> {
-        self.login.sign(request, secrets)
-    }
-
-    fn check(&self, at: &At, problems: &mut Problems) {
-        self.login.check(at, problems);
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }
 

@@ -26,7 +26,6 @@
 
 use std::collections::BTreeMap;
 
-use ::http::header::AUTHORIZATION;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -227,10 +226,6 @@ impl Target for Alertmanager {
         group(event).map(drop)
     }
 
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
     fn render(&self, delivery: &Delivery, secrets: &Resolved, now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
         let event = &delivery.event;
         let group = group(event).map_err(RenderError::Unfit)?;
@@ -238,20 +233,13 @@ impl Target for Alertmanager {
         let mut request = post_json(self.keys.url.join(PATH), &body)?;
         match &self.auth {
             Auth::None => {}
-            Auth::Basic { username, password } => request.basic(username, current(secrets, password)?)?,
-            Auth::Bearer(token) => {
-                let value = format!("Bearer {}", secret_text(secrets, token)?);
-                request.credential(AUTHORIZATION, value.as_bytes())?;
-            }
+            Auth::Basic { username, password } => request.basic(username, current(secrets, password)?.expose())?,
+            Auth::Bearer(token) => request.bearer(secret_text(secrets, token)?.as_bytes())?,
         }
         Ok(vec![request])
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
         chat::classify(response, None, now)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        Keys::secrets(self, seen);
     }
 }

@@ -19,15 +19,13 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::aws::{self, Failure, Topic};
-use super::chat::{self, Draw, Size};
+use super::aws::{self, Topic};
+use super::chat::{Attempt, Draw, Notifier, Size};
 use super::message::Message;
 use super::text::{self, Unit};
-use super::{Class, Outbound, RenderError, Response, Target};
-use crate::domain::delivery::Delivery;
-use crate::domain::event::Event;
+use super::{Outbound, RenderError, Response};
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::{Fields, KeyDescription, Keys};
 
 crate::keys! {
@@ -112,40 +110,13 @@ impl Draw for Amazonq {
     }
 }
 
-impl Target for Amazonq {
-    fn class(&self) -> Class {
-        Class::Feed
-    }
-
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
-    fn render(&self, delivery: &Delivery, _secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
-        let attributes = Message::of(&delivery.event).attributes();
-        let requests = chat::bodies(self, &delivery.event).into_iter().map(|body| {
-            self.0.topic_arn.publish(&json!({ "Message": body.to_string(), "MessageAttributes": attributes }))
-        });
-        Ok(requests.collect())
-    }
-
-    fn tries_next(&self, response: &Response) -> bool {
-        Failure::of(response).refuses_body()
+impl Notifier for Amazonq {
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        let attributes = Message::of(&attempt.delivery.event).attributes();
+        Ok(self.0.topic_arn.publish(&json!({ "Message": body.to_string(), "MessageAttributes": attributes })))
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
         aws::classify(response, now)
-    }
-
-    fn doubts_secret(&self, _response: &Response) -> bool {
-        false
-    }
-
-    fn as_draw(&self) -> Option<&dyn Draw> {
-        Some(self)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        Keys::secrets(self, seen);
     }
 }

@@ -8,13 +8,11 @@
 //! only when the event is on its bus. A body of more than `maxPayloadSize` (1 MiB) is refused. While it starts or stops
 //! it says that the endpoint is inactive.
 
-use ::http::header::AUTHORIZATION;
 use jiff::Timestamp;
 
 use super::poke::{busy, classify_in_cluster, current, held, post_json};
 use super::{Class, Outbound, RenderError, Response, Target, excerpt};
 use crate::domain::delivery::Delivery;
-use crate::domain::event::Event;
 use crate::domain::outcome::Outcome;
 use crate::domain::secret::{Resolved, SecretRef};
 use crate::relay::format::HttpUrl;
@@ -34,15 +32,10 @@ impl Target for ArgoEvents {
         Class::InCluster
     }
 
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
     fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
         let mut request = post_json(self.url.0.to_string(), &delivery.event)?;
         if let Some(secret) = &self.secret {
-            let value = [b"Bearer ", current(secrets, secret)?.expose()].concat();
-            request.credential(AUTHORIZATION, &value)?;
+            request.bearer(current(secrets, secret)?.expose())?;
         }
         Ok(vec![request])
     }
@@ -60,9 +53,5 @@ impl Target for ArgoEvents {
             }
             _ => classify_in_cluster(response, now),
         }
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }

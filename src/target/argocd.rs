@@ -98,8 +98,4 @@ impl Target for Argocd {
     fn doubts_secret(&self, response: &Response) -> bool {
         matches!(response.status, 400 | 401 | 403)
     }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
-    }
 }

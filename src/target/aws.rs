@@ -154,12 +154,6 @@ impl Failure {
         ];
         parts.iter().any(|part| self.code.contains(part)) || others.contains(&self.code.as_str())
     }
-
-    /// Whether it says that the service does not like this request, so that a plainer one is worth a try.
-    pub fn refuses_body(&self) -> bool {
-        let codes = ["BadRequestException", "InvalidParameter", "ParameterValueInvalid", "ValidationException"];
-        codes.contains(&self.code.as_str())
-    }
 }
 
 /// The outcome of an answer; success means that the service took it and passes it on, unseen by us.

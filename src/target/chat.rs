@@ -1,6 +1,7 @@
 //! What services that people read have in common: a message is drawn within their limits, with a plain form to fall
-//! back to, and their answers say «later» in several ways.
+//! back to, and their answers say «later» in several ways. What differs from one to the next is [`Draw`] and [`Notifier`].
 
+use std::fmt::Debug;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -8,11 +9,12 @@ use serde_json::{Value, json};
 
 use super::message::{self, Message};
 use super::text::Unit;
-use super::{RenderError, Response, classify_by_status, excerpt, pause};
-use crate::domain::event::Event;
+use super::{Class, Outbound, RenderError, Response, Target, classify_by_status, excerpt, pause};
+use crate::domain::delivery::Delivery;
+use crate::domain::event::{Event, Original};
 use crate::domain::outcome::{Blame, Outcome};
 use crate::domain::secret::{Resolved, SecretRef};
-use crate::relay::format::{At, Problems, Read, parsed};
+use crate::relay::format::{At, Keys, OneOrMany, Problems, Read, parsed};
 
 /// How large a part of a body is, and what the service takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +55,106 @@ pub trait Draw {
 
     /// `body` as a person would see it, as plain text.
     fn preview(&self, body: &Value) -> String;
+}
+
+/// An attempt to deliver, as far as a request depends on it.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempt<'a> {
+    /// What is delivered.
+    pub delivery: &'a Delivery,
+    /// The target's secrets.
+    pub secrets: &'a Resolved,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// A service that people read: how what was drawn gets there. It is a [`Target`] by that, since all else is the same for
+/// all of them: order matters, what is told is a [`Message`], and what is refused is told once more in its plain form.
+pub trait Notifier: Draw + Keys + Debug + Send + Sync {
+    /// Whether it is told of nothing but what begins and ends ([`Message::step`]), as incident services are.
+    const STEPS_ONLY: bool = false;
+
+    /// As [`Target::wants`].
+    fn wants(&self, event: &Event) -> Result<(), String> {
+        if Self::STEPS_ONLY { Message::of(event).step().map(drop) } else { Ok(()) }
+    }
+
+    /// As [`Target::is_idempotent`].
+    fn is_idempotent(&self) -> bool {
+        false
+    }
+
+    /// The request that brings `body`, which was drawn for the delivery.
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError>;
+
+    /// Judges the answer, as [`Target::classify`]. What is [`Outcome::Rejected`] is tried in its plain form.
+    fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
+        classify(response, None, now)
+    }
+
+    /// As [`Target::doubts_secret`].
+    fn doubts_secret(&self, response: &Response) -> bool {
+        matches!(response.status, 401 | 403)
+    }
+}
+
+impl<N: Notifier> Target for N {
+    fn class(&self) -> Class {
+        Class::Feed
+    }
+
+    fn wants(&self, event: &Event, _original: Option<&Original>) -> Result<(), String> {
+        Notifier::wants(self, event)
+    }
+
+    fn is_idempotent(&self) -> bool {
+        Notifier::is_idempotent(self)
+    }
+
+    fn render(&self, delivery: &Delivery, secrets: &Resolved, now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
+        Notifier::wants(self, &delivery.event).map_err(RenderError::Unfit)?;
+        let attempt = Attempt { delivery, secrets, now };
+        bodies(self, &delivery.event).into_iter().map(|body| self.request(body, &attempt)).collect()
+    }
+
+    fn tries_next(&self, response: &Response) -> bool {
+        // Some say in a 200 that they refuse. The time matters to waits alone.
+        let refuses = matches!(response.status, 200 | 400 | 413 | 422);
+        refuses && matches!(Notifier::classify(self, response, Timestamp::UNIX_EPOCH), Outcome::Rejected { .. })
+    }
+
+    fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
+        Notifier::classify(self, response, now)
+    }
+
+    fn doubts_secret(&self, response: &Response) -> bool {
+        Notifier::doubts_secret(self, response)
+    }
+
+    fn as_draw(&self) -> Option<&dyn Draw> {
+        Some(self)
+    }
+}
+
+/// [`Notifier::doubts_secret`] of a service whose secret is the URL: where that leads nowhere, it may be another one by now.
+pub fn doubts_url(response: &Response) -> bool {
+    matches!(response.status, 401 | 403 | 404 | 410)
+}
+
+/// Whom `message` pings of those that the key `mention` names: nobody, unless it is pressing.
+pub fn pinged<'m, M>(mention: &'m Option<OneOrMany<M>>, message: &Message) -> &'m [M] {
+    mention.as_ref().filter(|_| message.is_pressing()).map_or(&[], |all| &all.0)
+}
+
+/// The same as one text, in which each stands as `name` says; `None` if it is nobody.
+pub fn pings<M>(mention: &Option<OneOrMany<M>>, message: &Message, name: fn(&M) -> &str) -> Option<String> {
+    let names: Vec<_> = pinged(mention, message).iter().map(name).collect();
+    (!names.is_empty()).then(|| names.join(" "))
+}
+
+/// `text` below `pings`, if there are any.
+pub fn below(pings: Option<String>, text: &str) -> String {
+    pings.map_or_else(|| text.to_owned(), |pings| format!("{pings}\n{text}"))
 }
 
 /// Who is pinged where a service knows people by `@name`: one of the words here, channel and all, or an `@name`.
@@ -120,6 +222,12 @@ pub fn secret_text<'s>(secrets: &'s Resolved, reference: &SecretRef) -> Result<&
     text.ok_or_else(|| RenderError::UnusableSecret(format!("the secret {reference} is not one word of text")))
 }
 
+/// The texts at the top of a body, by their names: the fields of a form.
+pub fn fields(body: &Value) -> impl Iterator<Item = (&str, &str)> {
+    let fields = body.as_object().into_iter().flatten();
+    fields.map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default()))
+}
+
 /// The body of an answer as JSON; `null` where it is none.
 pub fn json(response: &Response) -> Value {
     serde_json::from_slice(&response.body).unwrap_or(Value::Null)
@@ -152,9 +260,4 @@ pub fn classify(response: &Response, known: Option<Duration>, now: Timestamp) ->
         },
         _ => classify_by_status(response, now),
     }
-}
-
-/// Whether a status says that the service does not like this body, so that a plainer one is worth a try.
-pub fn refuses_body(response: &Response) -> bool {
-    matches!(response.status, 400 | 413 | 422)
 }

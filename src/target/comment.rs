@@ -137,10 +137,6 @@ impl<H: CodeHost> Target for Comment<H> {
         code_host::change_request(event).map(drop)
     }
 
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
     fn render(&self, delivery: &Delivery, secrets: &Resolved, now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
         let number = code_host::change_request(&delivery.event).map_err(RenderError::Unfit)?;
         Ok(vec![self.page(number, 1, secrets, now)?])
@@ -195,10 +191,6 @@ impl<H: CodeHost> Target for Comment<H> {
 
     fn as_draw(&self) -> Option<&dyn Draw> {
         Some(self)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        Keys::secrets(self, seen);
     }
 }
 

@@ -94,10 +94,6 @@ impl<H: CodeHost> Target for CommitStatus<H> {
         Message::of(event).step().map(drop)
     }
 
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
     fn render(&self, delivery: &Delivery, secrets: &Resolved, now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
         let event = &delivery.event;
         let commit = code_host::commit(event, self.0.repository()).map_err(RenderError::Unfit)?;
@@ -112,9 +108,5 @@ impl<H: CodeHost> Target for CommitStatus<H> {
 
     fn as_draw(&self) -> Option<&dyn Draw> {
         Some(self)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        Keys::secrets(self, seen);
     }
 }

@@ -11,21 +11,18 @@
 //! until more is taken. Errors are `{"errors": […]}`. Sources: docs.datadoghq.com, "Events", "Rate limits", "Getting
 //! started with tags"; DataDog/datadog-api-client-python, v1/model/event_create_request.py (read 2026-11).
 
-use std::time::Duration;
-
 use ::http::HeaderName;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Size, secret_text};
+use super::chat::{self, Attempt, Draw, Notifier, Size, pings, secret_text};
 use super::message::{Message, Tone};
+use super::pause;
 use super::poke::post_json;
 use super::text::{self, Unit, quiet};
-use super::{Class, Outbound, RenderError, Response, Target};
-use crate::domain::delivery::Delivery;
-use crate::domain::event::Event;
+use super::{Outbound, RenderError, Response};
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::{At, BaseUrl, OneOrMany, Problems, Read, parsed};
 
 /// One of Datadog's sites, by its domain.
@@ -114,9 +111,7 @@ fn alert_type(tone: Tone) -> &'static str {
 impl Datadog {
     fn event(&self, message: &Message) -> Value {
         let mut lines = vec![harmless(&message.plain_rest()), harmless(&message.origin())];
-        if let Some(mention) = self.mention.as_ref().filter(|_| message.is_pressing()) {
-            lines.push(mention.0.iter().map(|one| one.0.as_str()).collect::<Vec<_>>().join(" "));
-        }
+        lines.extend(pings(&self.mention, message, |one| &one.0));
         lines.retain(|line| !line.is_empty());
         let mut event = json!({
             "title": text::cut_by(&harmless(message.subject()), TITLE, |part| Unit::Characters.of(part)),
@@ -160,49 +155,22 @@ impl Draw for Datadog {
     }
 }
 
-impl Target for Datadog {
-    fn class(&self) -> Class {
-        Class::Feed
-    }
-
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
-    fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
-        let key = secret_text(secrets, &self.api_key)?;
+impl Notifier for Datadog {
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
         let path = "/api/v1/events";
-        let url = self.api_url.as_ref().map(|base| base.join(path));
-        let url = url.unwrap_or_else(|| format!("https://api.{}{path}", self.site.0));
-        let request = |body: &Value| {
-            let mut request = post_json(url.clone(), body)?;
-            request.credential(HeaderName::from_static("dd-api-key"), key.as_bytes())?;
-            Ok(request)
-        };
-        chat::bodies(self, &delivery.event).iter().map(request).collect()
-    }
-
-    fn tries_next(&self, response: &Response) -> bool {
-        chat::refuses_body(response)
+        let own = self.api_url.as_ref();
+        let url = own.map_or_else(|| format!("https://api.{}{path}", self.site.0), |base| base.join(path));
+        let mut request = post_json(url, &body)?;
+        let key = secret_text(attempt.secrets, &self.api_key)?;
+        request.credential(HeaderName::from_static("dd-api-key"), key.as_bytes())?;
+        Ok(request)
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
         match response.status {
             202 => Outcome::Delivered,
-            429 => {
-                let reset =
-                    response.headers.get("x-ratelimit-reset").and_then(|value| value.to_str().ok()?.parse().ok());
-                chat::later(response, reset.map(Duration::from_secs), now)
-            }
+            429 => chat::later(response, pause::header(response, "x-ratelimit-reset"), now),
             _ => chat::classify(response, None, now),
         }
-    }
-
-    fn as_draw(&self) -> Option<&dyn Draw> {
-        Some(self)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }

@@ -12,21 +12,18 @@
 //! Sources: open.dingtalk.com, "Custom robots" (sending, security settings), Alibaba Cloud's table of its codes, and
 //! answers as people report them, the sources differing on 300001 (read 2026-11).
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use url::form_urlencoded::byte_serialize;
 
-use super::chat::{self, Draw, Size, secret_text, secret_url, with_query};
+use super::chat::{self, Attempt, Draw, Notifier, Size, doubts_url, pinged, secret_text, secret_url, with_query};
 use super::message::Message;
+use super::pause::MINUTE;
 use super::poke::{busy, held, post_json};
 use super::text::{Unit, quiet};
-use super::{Class, Outbound, RenderError, Response, Target, excerpt};
-use crate::domain::delivery::Delivery;
-use crate::domain::event::Event;
+use super::{Outbound, RenderError, Response, excerpt};
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, Secret, SecretRef};
+use crate::domain::secret::{Secret, SecretRef};
 use crate::domain::signature::{self, Algorithm, Encoding};
 use crate::relay::format::{At, OneOrMany, Problems, Read, parsed};
 
@@ -62,12 +59,10 @@ crate::keys! {
 
 /// The largest body, in bytes.
 const BODY: usize = 20_000;
-/// How long to wait after a limit by the minute, of which no answer says when it ends.
-const PAUSE: Duration = Duration::from_secs(60);
 
 impl DingTalk {
     fn text(&self, message: &Message, said: &str) -> Value {
-        let mentions = self.mention.as_ref().filter(|_| message.is_pressing()).map_or(&[][..], |all| &all.0);
+        let mentions = pinged(&self.mention, message);
         let is_all = |one: &&Mention| one.0 == "all";
         let is_phone = |one: &&Mention| one.0.bytes().all(|byte| byte.is_ascii_digit() || b"+-".contains(&byte));
         let people: Vec<_> = mentions.iter().filter(|one| !is_all(one)).collect();
@@ -114,38 +109,25 @@ fn is_broken(response: &Response) -> bool {
     code(response).is_some_and(|code| BROKEN.contains(&code))
 }
 
-impl Target for DingTalk {
-    fn class(&self) -> Class {
-        Class::Feed
-    }
-
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
-    fn render(&self, delivery: &Delivery, secrets: &Resolved, now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
-        let mut url = secret_url(secrets, &self.webhook)?;
+impl Notifier for DingTalk {
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        let mut url = secret_url(attempt.secrets, &self.webhook)?;
         if let Some(secret) = &self.secret {
-            let time = now.as_millisecond().to_string();
-            let secret = secret_text(secrets, secret)?;
+            let time = attempt.now.as_millisecond().to_string();
+            let secret = secret_text(attempt.secrets, secret)?;
             let parts = [time.as_bytes(), b"\n", secret.as_bytes()];
             let sign = Encoding::Base64.encode(&signature::hmac(Algorithm::Sha256, &Secret::new(secret), &parts));
             url = with_query(&url, "timestamp", &time);
             url = with_query(&url, "sign", &byte_serialize(sign.as_bytes()).collect::<String>());
         }
-        chat::bodies(self, &delivery.event).iter().map(|body| post_json(url.clone(), body)).collect()
-    }
-
-    fn tries_next(&self, response: &Response) -> bool {
-        let refused = |code| code > 0 && !LIMITED.contains(&code) && !BROKEN.contains(&code);
-        response.status == 200 && code(response).is_some_and(refused)
+        post_json(url, &body)
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
         let said = excerpt(response);
         match (response.status, code(response)) {
             (200, Some(0)) => Outcome::Delivered,
-            (200, Some(code)) if LIMITED.contains(&code) => chat::later(response, Some(PAUSE), now),
+            (200, Some(code)) if LIMITED.contains(&code) => chat::later(response, Some(MINUTE), now),
             (200, Some(-1)) => busy(format!("200: DingTalk is busy: {said}")),
             (200, Some(code)) if BROKEN.contains(&code) => held(format!("200: DingTalk refuses the robot: {said}")),
             (200, _) => Outcome::Rejected { reason: format!("200: DingTalk refuses this message: {said}") },
@@ -154,14 +136,6 @@ impl Target for DingTalk {
     }
 
     fn doubts_secret(&self, response: &Response) -> bool {
-        matches!(response.status, 401 | 403 | 404) || is_broken(response)
-    }
-
-    fn as_draw(&self) -> Option<&dyn Draw> {
-        Some(self)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
+        doubts_url(response) || is_broken(response)
     }
 }

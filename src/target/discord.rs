@@ -17,16 +17,14 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Size, secret_url, with_query};
+use super::chat::{self, Attempt, Draw, Notifier, Size, doubts_url, pinged, secret_url, with_query};
 use super::markup::{self, Dialect, escape_markdown};
 use super::message::Message;
 use super::poke::{held, post_json};
 use super::text::{self, Unit, quiet};
-use super::{Class, Outbound, RenderError, Response, Target, excerpt};
-use crate::domain::delivery::Delivery;
-use crate::domain::event::Event;
+use super::{Outbound, RenderError, Response, excerpt};
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::{At, OneOrMany, Problems, Read, parsed};
 
 /// Who is pinged.
@@ -92,13 +90,9 @@ const DESCRIPTION: usize = 4096;
 const MARKDOWN: Dialect = Dialect { escape: escape_markdown, line_break: "\n" };
 
 impl Discord {
-    fn mentions(&self, message: &Message) -> &[Mention] {
-        self.mention.as_ref().filter(|_| message.is_pressing()).map_or(&[], |all| &all.0)
-    }
-
     /// `body` with whom it pings, and nobody else.
     fn addressed(&self, mut body: Value, message: &Message) -> Value {
-        let mentions = self.mentions(message);
+        let mentions = pinged(&self.mention, message);
         let mut allowed = json!({ "parse": [] });
         for mention in mentions {
             let (kind, id) = match mention {
@@ -178,22 +172,9 @@ fn is_broken(response: &Response) -> bool {
     chat::json(response)["code"].as_u64().is_some_and(|code| BROKEN.contains(&code))
 }
 
-impl Target for Discord {
-    fn class(&self) -> Class {
-        Class::Feed
-    }
-
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
-    fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
-        let url = with_query(&secret_url(secrets, &self.webhook)?, "wait", "true");
-        chat::bodies(self, &delivery.event).iter().map(|body| post_json(url.clone(), body)).collect()
-    }
-
-    fn tries_next(&self, response: &Response) -> bool {
-        chat::refuses_body(response) && !is_broken(response)
+impl Notifier for Discord {
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        post_json(with_query(&secret_url(attempt.secrets, &self.webhook)?, "wait", "true"), &body)
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
@@ -209,14 +190,6 @@ impl Target for Discord {
     }
 
     fn doubts_secret(&self, response: &Response) -> bool {
-        matches!(response.status, 401 | 403 | 404)
-    }
-
-    fn as_draw(&self) -> Option<&dyn Draw> {
-        Some(self)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
+        doubts_url(response)
     }
 }

@@ -16,16 +16,14 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::aws::{self, Failure, Service};
-use super::chat::{self, Draw, Size};
+use super::chat::{Attempt, Draw, Notifier, Size};
 use super::markup::{self, Dialect};
 use super::message::Message;
 use super::poke::{held, post_json};
 use super::text::{self, Unit};
-use super::{Class, Outbound, RenderError, Response, Target};
-use crate::domain::delivery::Delivery;
-use crate::domain::event::Event;
+use super::{Outbound, RenderError, Response};
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::{At, Fields, KeyDescription, Keys, OneOrMany, Problems, Read, parsed};
 
 crate::keys! {
@@ -175,28 +173,11 @@ impl Draw for Email {
     }
 }
 
-impl Target for Email {
-    fn class(&self) -> Class {
-        Class::Feed
-    }
-
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
-    fn render(&self, delivery: &Delivery, _secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
-        let service = Service { name: "ses", host: "email", id: "SESv2", region: None };
-        let request = |body: &Value| {
-            let mut request = post_json("/v2/email/outbound-emails".into(), body)?;
-            request.aws = Some(service.clone());
-            Ok(request)
-        };
-        chat::bodies(self, &delivery.event).iter().map(request).collect()
-    }
-
-    fn tries_next(&self, response: &Response) -> bool {
-        let failure = Failure::of(response);
-        failure.refuses_body() || (failure.code == "MessageRejected" && !is_unverified(&failure))
+impl Notifier for Email {
+    fn request(&self, body: Value, _attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        let mut request = post_json("/v2/email/outbound-emails".into(), &body)?;
+        request.aws = Some(Service { name: "ses", host: "email", id: "SESv2", region: None });
+        Ok(request)
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
@@ -205,18 +186,6 @@ impl Target for Email {
             400 if is_unverified(&failure) => held(format!("400: {}", failure.words())),
             _ => aws::classify(response, now),
         }
-    }
-
-    fn doubts_secret(&self, _response: &Response) -> bool {
-        false
-    }
-
-    fn as_draw(&self) -> Option<&dyn Draw> {
-        Some(self)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        Keys::secrets(self, seen);
     }
 }
 

@@ -17,10 +17,9 @@ use super::aws::{self, Failure, Service};
 use super::poke::{busy, held};
 use super::{Class, Outbound, RenderError, Response, Target, chat};
 use crate::domain::delivery::Delivery;
-use crate::domain::event::Event;
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
-use crate::relay::format::{At, Keys, Problems, Read, parsed};
+use crate::domain::secret::Resolved;
+use crate::relay::format::{At, Problems, Read, parsed};
 
 crate::keys! {
     /// The keys of an `eventbridge` target.
@@ -64,10 +63,6 @@ impl Read for Bus {
 impl Target for Eventbridge {
     fn class(&self) -> Class {
         Class::Feed
-    }
-
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
     }
 
     fn render(&self, delivery: &Delivery, _secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
@@ -116,13 +111,5 @@ impl Target for Eventbridge {
                 }
             }
         }
-    }
-
-    fn doubts_secret(&self, _response: &Response) -> bool {
-        false
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        Keys::secrets(self, seen);
     }
 }

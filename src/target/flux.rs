@@ -513,10 +513,6 @@ impl Target for Flux {
     fn as_flux(&self) -> Option<&Flux> {
         Some(self)
     }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        Keys::secrets(self, seen);
-    }
 }
 
 #[cfg(test)]

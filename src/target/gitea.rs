@@ -1,8 +1,10 @@
 //! Gitea, and Forgejo, which has the same API: a repository there, who we are, and what its answers mean.
 //!
-//! `Authorization: token …`, with the scope `write:repository` for statuses and `write:issue` for comments. All comments
-//! on a pull request come at once. No limits of texts are documented; ours are those of GitHub.
-//! Source: the API's description (/swagger.v1.json) and routers/api/v1/repo of go-gitea/gitea (read 2026-11).
+//! `Authorization: token …`, with the scope `write:repository` for statuses and `write:issue` for comments, those on pull
+//! requests too; who sets a status has to be one who may write to the repository's code. All comments on a pull request come
+//! at once. No limits of texts are documented; ours are those of GitHub.
+//! Source: the API's description (/swagger.v1.json) and routers/api/v1 of go-gitea/gitea (api.go for scopes and rights);
+//! forgejo.org, "Access Token Scope" (read 2026-11).
 
 use ::http::Method;
 use ::http::header::AUTHORIZATION;
@@ -26,7 +28,7 @@ crate::keys! {
         /// A token with the scope write:repository for statuses, write:issue for comments.
         token: SecretRef,
         /// Another Gitea or Forgejo than gitea.com.
-        api_url: Option<BaseUrl>,
+        api_url: BaseUrl = BaseUrl::known("https://gitea.com"),
     }
 }
 
@@ -47,9 +49,7 @@ impl CodeHost for Gitea {
         secrets: &Resolved,
         _now: Timestamp,
     ) -> Result<Outbound, RenderError> {
-        let path = format!("/api/v1/repos/{}{path}", self.repository.0);
-        let own = self.api_url.as_ref();
-        let url = own.map_or_else(|| format!("https://gitea.com{path}"), |base| base.join(&path));
+        let url = self.api_url.join(&format!("/api/v1/repos/{}{path}", self.repository.0));
         let mut request = Outbound::new(method, url);
         let token = current(secrets, &self.token)?;
         request.credential(AUTHORIZATION, &[b"token ", token.expose()].concat())?;

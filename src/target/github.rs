@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use ::http::header::{ACCEPT, AUTHORIZATION};
+use ::http::header::ACCEPT;
 use ::http::{HeaderName, HeaderValue, Method};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -41,7 +41,7 @@ crate::keys! {
         /// A private key of the App, as GitHub hands it out (PEM).
         private_key: Option<SecretRef>,
         /// Another API than GitHub's own, such as https://HOST/api/v3 of an Enterprise Server.
-        api_url: Option<BaseUrl>,
+        api_url: BaseUrl = BaseUrl::known("https://api.github.com"),
     }
 }
 
@@ -135,8 +135,7 @@ impl Keys for Github {
 
 impl Github {
     fn url(&self, path: &str) -> String {
-        let own = self.keys.api_url.as_ref();
-        own.map_or_else(|| format!("https://api.github.com{path}"), |base| base.join(path))
+        self.keys.api_url.join(path)
     }
 }
 
@@ -162,8 +161,7 @@ impl CodeHost for Github {
         set_headers(&mut request);
         match &self.identity {
             Identity::Token(token) => {
-                let token = current(secrets, token)?;
-                request.credential(AUTHORIZATION, &[b"Bearer ", token.expose()].concat())?;
+                request.bearer(current(secrets, token)?.expose())?;
             }
             Identity::App { id, installation, private_key } => {
                 let path = format!("/app/installations/{}/access_tokens", installation.0);
@@ -225,5 +223,5 @@ fn rate_limit(response: &Response, said: &str, now: Timestamp) -> Option<Duratio
         return Some(wait.min(pause::LONGEST));
     }
     let worded = used_up || response.status == 429 || said.to_ascii_lowercase().contains("rate limit");
-    worded.then_some(Duration::from_secs(60))
+    worded.then_some(pause::MINUTE)
 }

@@ -18,7 +18,7 @@ use super::{Class, Outbound, RenderError, Response, Target};
 use crate::domain::delivery::Delivery;
 use crate::domain::event::{Detail, Event, Original};
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::Resolved;
 use crate::relay::format::{At, Problems, Read, parsed};
 
 /// What a payload may take, with some room below GitHub's 64 KB.
@@ -76,10 +76,6 @@ impl Target for GithubDispatch {
         Ok(())
     }
 
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
     fn render(&self, delivery: &Delivery, secrets: &Resolved, now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
         let mut request = self.github.request(Method::POST, "/dispatches", secrets, now)?;
         request.set_body("application/json", self.body(&delivery.event)?);
@@ -88,9 +84,5 @@ impl Target for GithubDispatch {
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
         self.github.classify(response, "write this repository's Contents", "the dispatch", now)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }

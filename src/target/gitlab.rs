@@ -1,13 +1,14 @@
 //! GitLab: a project there, who we are, and what its answers mean.
 //!
-//! `PRIVATE-TOKEN` takes tokens of people, groups and projects, with the scope `api`. A project is named by its number or
-//! its path, percent-encoded. Name, description and URL of a status have up to 255 characters each, a note a million.
+//! `PRIVATE-TOKEN` takes tokens of people, groups and projects. Of their scopes `api` alone lets them write by the API;
+//! `write_repository` is for Git. A project is named by its number or its path, percent-encoded. Name, description and URL of
+//! a status have up to 255 characters each, a note a million.
 //!
 //! Oddities: a status that is set to what it is already is refused with 400 and "Cannot transition status"; that is
 //! taken for done. Setting a status makes a pipeline where the commit has none.
-//! Sources: docs.gitlab.com, "Commits API" (set the pipeline status of a commit) and "Notes API"; for the lengths
-//! gitlab-org/gitlab, issues 501079 (a status's URL) and 426314 (a note). What is not documented is the length of a
-//! status's name and description: they are taken to be like its URL's (read 2026-11).
+//! Sources: docs.gitlab.com, "Commits API" (set the pipeline status of a commit), "Notes API", and "Personal access tokens"
+//! for the scopes; for the lengths gitlab-org/gitlab, issues 501079 (a status's URL) and 426314 (a note). What is not
+//! documented is the length of a status's name and description: they are taken to be like its URL's (read 2026-11).
 
 use ::http::{HeaderName, Method};
 use jiff::Timestamp;
@@ -29,7 +30,7 @@ crate::keys! {
         /// A token of a project, a group or a person, with the scope api.
         token: SecretRef,
         /// Another GitLab than gitlab.com.
-        api_url: Option<BaseUrl>,
+        api_url: BaseUrl = BaseUrl::known("https://gitlab.com"),
     }
 }
 
@@ -38,10 +39,9 @@ crate::keys! {
 pub struct Project(String);
 
 impl Project {
-    /// The path of the project in the API of the GitLab that `own` names, or of gitlab.com.
-    pub fn url(&self, own: Option<&BaseUrl>, path: &str) -> String {
-        let path = format!("/api/v4/projects/{}{path}", self.0.replace('/', "%2F"));
-        own.map_or_else(|| format!("https://gitlab.com{path}"), |base| base.join(&path))
+    /// The URL of `path` below the project in the API at `api`.
+    pub fn url(&self, api: &BaseUrl, path: &str) -> String {
+        api.join(&format!("/api/v4/projects/{}{path}", self.0.replace('/', "%2F")))
     }
 }
 
@@ -86,7 +86,7 @@ impl CodeHost for Gitlab {
         secrets: &Resolved,
         _now: Timestamp,
     ) -> Result<Outbound, RenderError> {
-        let mut request = Outbound::new(method, self.repository.url(self.api_url.as_ref(), path));
+        let mut request = Outbound::new(method, self.repository.url(&self.api_url, path));
         let token = current(secrets, &self.token)?;
         request.credential(HeaderName::from_static("private-token"), token.expose())?;
         Ok(request)

@@ -32,7 +32,7 @@ crate::keys! {
         /// The branch or tag whose pipeline runs.
         reference as "ref": String = "main".to_owned(),
         /// Another GitLab than gitlab.com.
-        api_url: Option<BaseUrl>,
+        api_url: BaseUrl = BaseUrl::known("https://gitlab.com"),
     }
 }
 
@@ -72,22 +72,17 @@ impl Target for GitlabTrigger {
         Class::Feed
     }
 
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
     fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
         let token = current(secrets, &self.token)?;
         let token = token.expose_text().ok_or_else(|| {
             RenderError::UnusableSecret("the secret for `token` is no text, and a trigger token is one".into())
         })?;
-        let url = self.repository.url(self.api_url.as_ref(), "/trigger/pipeline");
-        let mut form = form_urlencoded::Serializer::new(String::new());
-        form.append_pair("token", token).append_pair("ref", &self.reference);
-        for (name, value) in variables(&delivery.event) {
-            form.append_pair(&format!("variables[{name}]"), &value);
-        }
-        Ok(vec![Outbound::post(url, "application/x-www-form-urlencoded", form.finish())])
+        let url = self.repository.url(&self.api_url, "/trigger/pipeline");
+        let variables = variables(&delivery.event);
+        let variables: Vec<_> = variables.iter().map(|(name, value)| (format!("variables[{name}]"), value)).collect();
+        let variables = variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let fields = [("token", token), ("ref", &self.reference)].into_iter().chain(variables);
+        Ok(vec![Outbound::form(url, fields)])
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
@@ -110,9 +105,5 @@ impl Target for GitlabTrigger {
 
     fn doubts_secret(&self, response: &Response) -> bool {
         matches!(response.status, 401 | 403 | 404)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }

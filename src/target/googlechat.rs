@@ -16,16 +16,14 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Size, secret_url};
+use super::chat::{self, Attempt, Draw, Notifier, Size, doubts_url, pings, secret_url};
 use super::markup::{self, Dialect, escape_html};
 use super::message::Message;
 use super::poke::held;
 use super::text::Unit;
-use super::{Class, Outbound, RenderError, Response, Target};
-use crate::domain::delivery::Delivery;
-use crate::domain::event::Event;
+use super::{Outbound, RenderError, Response};
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::{At, OneOrMany, Problems, Read, parsed};
 
 /// Who is pinged, as Google Chat writes it in a text.
@@ -81,8 +79,8 @@ impl Draw for GoogleChat {
             ]),
             "fallbackText": headline.replace('<', "<\u{2060}"),
         });
-        if let Some(mention) = self.mention.as_ref().filter(|_| message.is_pressing()) {
-            body["text"] = mention.0.iter().map(|one| one.0.as_str()).collect::<Vec<_>>().join(" ").into();
+        if let Some(mention) = pings(&self.mention, message, |one| &one.0) {
+            body["text"] = mention.into();
         }
         body
     }
@@ -117,23 +115,10 @@ fn refuses_key(response: &Response) -> bool {
     response.status == 400 && said(response).contains("API_KEY")
 }
 
-impl Target for GoogleChat {
-    fn class(&self) -> Class {
-        Class::Feed
-    }
-
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
-    fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
-        let url = secret_url(secrets, &self.webhook)?;
-        let request = |body: &Value| Outbound::post(url.clone(), "application/json; charset=utf-8", body.to_string());
-        Ok(chat::bodies(self, &delivery.event).iter().map(request).collect())
-    }
-
-    fn tries_next(&self, response: &Response) -> bool {
-        chat::refuses_body(response) && !refuses_key(response)
+impl Notifier for GoogleChat {
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        let url = secret_url(attempt.secrets, &self.webhook)?;
+        Ok(Outbound::post(url, "application/json; charset=utf-8", body.to_string()))
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
@@ -146,14 +131,6 @@ impl Target for GoogleChat {
     }
 
     fn doubts_secret(&self, response: &Response) -> bool {
-        matches!(response.status, 401 | 403 | 404) || refuses_key(response)
-    }
-
-    fn as_draw(&self) -> Option<&dyn Draw> {
-        Some(self)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
+        doubts_url(response) || refuses_key(response)
     }
 }

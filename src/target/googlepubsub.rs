@@ -19,10 +19,9 @@ use super::message::Message;
 use super::poke::{busy, current, held};
 use super::{Class, Outbound, RenderError, Response, Statement, Target, TokenRequest, chat};
 use crate::domain::delivery::Delivery;
-use crate::domain::event::Event;
 use crate::domain::outcome::Outcome;
 use crate::domain::secret::{Resolved, SecretRef};
-use crate::relay::format::{At, BaseUrl, Keys, Problems, Read, parsed};
+use crate::relay::format::{At, BaseUrl, Problems, Read, parsed};
 
 crate::keys! {
     /// The keys of a `googlepubsub` target.
@@ -36,7 +35,7 @@ crate::keys! {
         /// A private key of the service account (PEM): the private_key of the file that Google hands out.
         private_key: SecretRef,
         /// Another endpoint than https://pubsub.googleapis.com, such as that of a region.
-        api_url: Option<BaseUrl>,
+        api_url: BaseUrl = BaseUrl::known("https://pubsub.googleapis.com"),
     }
 }
 
@@ -66,17 +65,12 @@ impl Target for Googlepubsub {
         Class::Feed
     }
 
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
     fn render(&self, delivery: &Delivery, secrets: &Resolved, now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
         let event = &delivery.event;
         let data = serde_json::to_vec(event).map_err(|error| RenderError::Unfit(error.to_string()))?;
         let message = json!({ "data": BASE64.encode(&data), "attributes": Message::of(event).attributes() });
         let path = format!("/v1/projects/{}/topics/{}:publish", self.project.0, self.topic.0);
-        let own = self.api_url.as_ref();
-        let url = own.map_or_else(|| format!("https://pubsub.googleapis.com{path}"), |base| base.join(&path));
+        let url = self.api_url.join(&path);
         let mut request = Outbound::new(Method::POST, url).with_json(&json!({ "messages": [message] }));
         let now = now.as_second();
         request.token = Some(Box::new(TokenRequest {
@@ -111,9 +105,5 @@ impl Target for Googlepubsub {
             499 => busy(format!("499: {said}")),
             _ => chat::classify(response, None, now),
         }
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        Keys::secrets(self, seen);
     }
 }

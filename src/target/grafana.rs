@@ -11,20 +11,17 @@
 //! new ones. Sources: grafana.com/docs, "Annotations HTTP API" (12.4 and 13); grafana/grafana,
 //! pkg/services/annotations/annotationsimpl/xorm_store.go (read 2026-11).
 
-use ::http::header::AUTHORIZATION;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Size, secret_text};
+use super::chat::{self, Attempt, Draw, Notifier, Size, secret_text};
 use super::markup::{self, Dialect, escape_html};
 use super::message::Message;
 use super::poke::post_json;
 use super::text::Unit;
-use super::{Class, Outbound, RenderError, Response, Target};
-use crate::domain::delivery::Delivery;
-use crate::domain::event::Event;
+use super::{Outbound, RenderError, Response};
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::BaseUrl;
 
 crate::keys! {
@@ -72,27 +69,11 @@ impl Draw for Grafana {
     }
 }
 
-impl Target for Grafana {
-    fn class(&self) -> Class {
-        Class::Feed
-    }
-
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
-    fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
-        let token = format!("Bearer {}", secret_text(secrets, &self.token)?);
-        let request = |body: &Value| {
-            let mut request = post_json(self.url.join("/api/annotations"), body)?;
-            request.credential(AUTHORIZATION, token.as_bytes())?;
-            Ok(request)
-        };
-        chat::bodies(self, &delivery.event).iter().map(request).collect()
-    }
-
-    fn tries_next(&self, response: &Response) -> bool {
-        chat::refuses_body(response)
+impl Notifier for Grafana {
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        let mut request = post_json(self.url.join("/api/annotations"), &body)?;
+        request.bearer(secret_text(attempt.secrets, &self.token)?.as_bytes())?;
+        Ok(request)
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
@@ -102,13 +83,5 @@ impl Target for Grafana {
             }
             _ => chat::classify(response, None, now),
         }
-    }
-
-    fn as_draw(&self) -> Option<&dyn Draw> {
-        Some(self)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }

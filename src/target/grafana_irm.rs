@@ -13,20 +13,17 @@
 //! Sources: grafana/oncall (archived 2026-03-24), engine/config_integrations/formatted_webhook.py and
 //! engine/apps/integrations/mixins; grafana.com/docs, "Configure OnCall incoming webhooks" (read 2026-11).
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Size, secret_url};
+use super::chat::{self, Attempt, Draw, Notifier, Size, doubts_url, secret_url};
 use super::message::{Message, Step};
+use super::pause::MINUTE;
 use super::poke::{held, post_json};
 use super::text::{Unit, quiet};
-use super::{Class, Outbound, RenderError, Response, Target};
-use crate::domain::delivery::Delivery;
-use crate::domain::event::{Event, Original};
+use super::{Outbound, RenderError, Response};
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 
 crate::keys! {
     /// A `grafana-irm` target.
@@ -38,8 +35,6 @@ crate::keys! {
 
 /// What a person would read of a message.
 const MESSAGE: usize = 16_000;
-/// How long to wait after a 429: alerts are counted over five minutes.
-const PAUSE: Duration = Duration::from_secs(60);
 
 /// `text` without what any of the media would take for markup that does more than look different.
 fn harmless(text: &str) -> String {
@@ -83,47 +78,23 @@ impl Draw for GrafanaIrm {
     }
 }
 
-impl Target for GrafanaIrm {
-    fn class(&self) -> Class {
-        Class::Feed
-    }
+impl Notifier for GrafanaIrm {
+    const STEPS_ONLY: bool = true;
 
-    fn wants(&self, event: &Event, _original: Option<&Original>) -> Result<(), String> {
-        Message::of(event).step().map(drop)
-    }
-
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
-    fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
-        self.wants(&delivery.event, None).map_err(RenderError::Unfit)?;
-        let url = secret_url(secrets, &self.webhook)?;
-        chat::bodies(self, &delivery.event).iter().map(|body| post_json(url.clone(), body)).collect()
-    }
-
-    fn tries_next(&self, response: &Response) -> bool {
-        chat::refuses_body(response)
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        post_json(secret_url(attempt.secrets, &self.webhook)?, &body)
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
         match response.status {
             403 | 404 => held(format!("{}: there is no such integration at Grafana", response.status)),
-            429 => chat::later(response, Some(PAUSE), now),
+            429 => chat::later(response, Some(MINUTE), now),
             // The page of an error may show the URL that was asked for.
             _ => chat::classify(&chat::saying(response, ""), None, now),
         }
     }
 
     fn doubts_secret(&self, response: &Response) -> bool {
-        matches!(response.status, 401 | 403 | 404 | 410)
-    }
-
-    fn as_draw(&self) -> Option<&dyn Draw> {
-        Some(self)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
+        doubts_url(response)
     }
 }

@@ -8,13 +8,14 @@
 //! signature are made for each attempt. In CloudEvents `source` and `id` together are unique, and `id` is the event's,
 //! not the delivery's: two targets are told of one event.
 
-use ::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use ::http::header::CONTENT_TYPE;
 use ::http::{HeaderName, HeaderValue, Method};
 use bytes::Bytes;
 use data_encoding::BASE64;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::poke::current;
 use super::template::Template;
 use super::{Class, Outbound, RenderError, Response, Target, classify_by_status};
 use crate::domain::delivery::Delivery;
@@ -372,17 +373,11 @@ impl Http {
         secrets: &Resolved,
         now: Timestamp,
     ) -> Result<(), RenderError> {
-        let current = |reference: &SecretRef| {
-            let secret = secrets.current(reference).filter(|secret| !secret.is_empty());
-            secret.ok_or_else(|| RenderError::NoSecret(reference.clone()))
-        };
+        let current = |reference: &SecretRef| current(secrets, reference);
         match &self.keys.auth {
             None => Ok(()),
-            Some(Auth::Bearer(token)) => {
-                let value = [b"Bearer ", current(token)?.expose()].concat();
-                request.credential(AUTHORIZATION, &value)
-            }
-            Some(Auth::Basic(basic)) => request.basic(&basic.username, current(&basic.password)?),
+            Some(Auth::Bearer(token)) => request.bearer(current(token)?.expose()),
+            Some(Auth::Basic(basic)) => request.basic(&basic.username, current(&basic.password)?.expose()),
             Some(Auth::Header(header)) => request.credential(name_of(&header.name)?, current(&header.value)?.expose()),
             Some(Auth::Hmac(hmac)) => {
                 let mac = signature::hmac(hmac.algorithm, current(&hmac.secret)?, &[&request.body]);
@@ -439,10 +434,6 @@ impl Target for Http {
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
         classify_by_status(response, now)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        Keys::secrets(self, seen);
     }
 }
 

@@ -41,10 +41,6 @@ impl Target for ImageUpdater {
         first_tag(image_push(event)?).map(|_| ())
     }
 
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
     fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
         let secret = current(secrets, &self.secret)?;
         let event = &delivery.event;
@@ -95,9 +91,5 @@ impl Target for ImageUpdater {
 
     fn doubts_secret(&self, response: &Response) -> bool {
         matches!(response.status, 400 | 401 | 403)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }

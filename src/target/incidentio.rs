@@ -11,22 +11,18 @@
 //! docs.incident.io, "Alert Events V2" and "Rate limits"; prometheus/alertmanager v0.34.0, notify/incidentio, for the
 //! size and what errors look like (read 2026-11).
 
-use std::time::Duration;
-
-use ::http::header::AUTHORIZATION;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Size, secret_text};
+use super::chat::{self, Attempt, Draw, Notifier, Size, secret_text};
 use super::markup::{self, Dialect, escape_markdown};
 use super::message::{Message, Step};
+use super::pause::MINUTE;
 use super::poke::{held, post_json};
 use super::text::Unit;
-use super::{Class, Outbound, RenderError, Response, Target};
-use crate::domain::delivery::Delivery;
-use crate::domain::event::{Event, Original};
+use super::{Outbound, RenderError, Response};
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::{At, BaseUrl, Problems, Read, parsed};
 
 /// The id of an alert source.
@@ -56,14 +52,12 @@ crate::keys! {
         /// The source's token.
         token: SecretRef,
         /// Another API than https://api.incident.io.
-        api_url: Option<BaseUrl>,
+        api_url: BaseUrl = BaseUrl::known("https://api.incident.io"),
     }
 }
 
 /// What an event may take: 512 KB, less what may be counted besides.
 const EVENT: usize = 500_000;
-/// How long to wait after a 429 without a time: requests are counted by the minute.
-const PAUSE: Duration = Duration::from_secs(60);
 
 const MARKDOWN: Dialect = Dialect { escape: escape_markdown, line_break: "  \n" };
 
@@ -113,50 +107,20 @@ impl Draw for Incidentio {
     }
 }
 
-impl Target for Incidentio {
-    fn class(&self) -> Class {
-        Class::Feed
-    }
+impl Notifier for Incidentio {
+    const STEPS_ONLY: bool = true;
 
-    fn wants(&self, event: &Event, _original: Option<&Original>) -> Result<(), String> {
-        Message::of(event).step().map(drop)
-    }
-
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
-    fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
-        self.wants(&delivery.event, None).map_err(RenderError::Unfit)?;
-        let token = format!("Bearer {}", secret_text(secrets, &self.token)?);
-        let path = format!("/v2/alert_events/http/{}", self.source.0);
-        let url = self.api_url.as_ref().map(|base| base.join(&path));
-        let url = url.unwrap_or_else(|| format!("https://api.incident.io{path}"));
-        let request = |body: &Value| {
-            let mut request = post_json(url.clone(), body)?;
-            request.credential(AUTHORIZATION, token.as_bytes())?;
-            Ok(request)
-        };
-        chat::bodies(self, &delivery.event).iter().map(request).collect()
-    }
-
-    fn tries_next(&self, response: &Response) -> bool {
-        chat::refuses_body(response)
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        let mut request = post_json(self.api_url.join(&format!("/v2/alert_events/http/{}", self.source.0)), &body)?;
+        request.bearer(secret_text(attempt.secrets, &self.token)?.as_bytes())?;
+        Ok(request)
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
         match response.status {
             404 => held("404: incident.io has no such alert source, or it takes no HTTP events"),
-            429 => chat::later(response, Some(PAUSE), now),
+            429 => chat::later(response, Some(MINUTE), now),
             _ => chat::classify(response, None, now),
         }
-    }
-
-    fn as_draw(&self) -> Option<&dyn Draw> {
-        Some(self)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }

@@ -9,13 +9,11 @@
 //! included, and a failure (500) what jobs made of the request: no answer's text goes into a reason. 200 says that jobs
 //! were found, even if their filter did not match.
 
-use ::http::header::AUTHORIZATION;
 use jiff::Timestamp;
 
 use super::poke::{current, held, post_json};
 use super::{Class, Outbound, RenderError, Response, Target, classify_by_status};
 use crate::domain::delivery::Delivery;
-use crate::domain::event::Event;
 use crate::domain::outcome::{Blame, Outcome};
 use crate::domain::secret::{Resolved, SecretRef};
 use crate::relay::format::BaseUrl;
@@ -35,14 +33,10 @@ impl Target for Jenkins {
         Class::InCluster
     }
 
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
     fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
         let token = current(secrets, &self.secret)?;
         let mut request = post_json(self.url.join("/generic-webhook-trigger/invoke"), &delivery.event)?;
-        request.credential(AUTHORIZATION, &[b"Bearer ", token.expose()].concat())?;
+        request.bearer(token.expose())?;
         Ok(vec![request])
     }
 
@@ -68,9 +62,5 @@ impl Target for Jenkins {
 
     fn doubts_secret(&self, response: &Response) -> bool {
         matches!(response.status, 401 | 404)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }

@@ -8,8 +8,6 @@
 //! stand in front. 200 says that the event was taken, not that a workload follows the image. A request carries one tag;
 //! of several the first is told.
 
-use ::http::header::AUTHORIZATION;
-use data_encoding::BASE64;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -42,10 +40,6 @@ impl Target for Keel {
         first_tag(image_push(event)?).map(|_| ())
     }
 
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
     fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
         let push = image_push(&delivery.event).map_err(RenderError::Unfit)?;
         let mut body = json!({ "name": push.repository, "tag": first_tag(push).map_err(RenderError::Unfit)? });
@@ -55,14 +49,10 @@ impl Target for Keel {
         let mut request = post_json(self.url.join("/v1/webhooks/native"), &body)?;
         if let Some(secret) = &self.secret {
             let secret = current(secrets, secret)?.expose();
-            let value = match &self.username {
-                Some(username) => {
-                    let pair = [username.as_bytes(), b":", secret].concat();
-                    format!("Basic {}", BASE64.encode(&pair)).into_bytes()
-                }
-                None => [b"Bearer ", secret].concat(),
-            };
-            request.credential(AUTHORIZATION, &value)?;
+            match &self.username {
+                Some(username) => request.basic(username, secret)?,
+                None => request.bearer(secret)?,
+            }
         }
         Ok(vec![request])
     }
@@ -73,9 +63,5 @@ impl Target for Keel {
             404 => held("404: Keel does not answer at this URL; does it end before /v1/webhooks/native?"),
             _ => classify_in_cluster(response, now),
         }
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }

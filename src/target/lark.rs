@@ -14,16 +14,14 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Size, secret_text, secret_url};
+use super::chat::{self, Attempt, Draw, Notifier, Size, doubts_url, pinged, secret_text, secret_url};
 use super::message::{Message, Tone};
 use super::poke::{held, post_json};
 use super::text::{self, Unit};
-use super::{Class, Outbound, RenderError, Response, Target, excerpt};
+use super::{Outbound, RenderError, Response, excerpt};
 use crate::domain::alert::Link;
-use crate::domain::delivery::Delivery;
-use crate::domain::event::Event;
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, Secret, SecretRef};
+use crate::domain::secret::{Secret, SecretRef};
 use crate::domain::signature::{self, Algorithm, Encoding};
 use crate::relay::format::{At, OneOrMany, Problems, Read, parsed};
 
@@ -97,8 +95,9 @@ fn card(message: &Message, elements: Vec<Value>) -> Value {
 impl Draw for Lark {
     fn draw(&self, message: &Message) -> Value {
         let mut elements = Vec::new();
-        if let Some(mention) = self.mention.as_ref().filter(|_| message.is_pressing()) {
-            let names: Vec<_> = mention.0.iter().map(|one| format!("<at id={}></at>", one.0)).collect();
+        let mentioned = pinged(&self.mention, message);
+        if !mentioned.is_empty() {
+            let names: Vec<_> = mentioned.iter().map(|one| format!("<at id={}></at>", one.0)).collect();
             elements.push(json!({ "tag": "div", "text": { "tag": "lark_md", "content": names.join(" ") } }));
         }
         for item in &message.items {
@@ -164,37 +163,15 @@ fn verdict(response: &Response) -> Verdict {
     }
 }
 
-impl Target for Lark {
-    fn class(&self) -> Class {
-        Class::Feed
-    }
-
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
-    fn render(&self, delivery: &Delivery, secrets: &Resolved, now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
-        let url = secret_url(secrets, &self.webhook)?;
-        let time = now.as_second().to_string();
-        let sign = match &self.secret {
-            Some(secret) => {
-                let key = Secret::new(format!("{time}\n{}", secret_text(secrets, secret)?));
-                Some(Encoding::Base64.encode(&signature::hmac(Algorithm::Sha256, &key, &[])))
-            }
-            None => None,
-        };
-        let request = |mut body: Value| {
-            if let Some(sign) = &sign {
-                body["timestamp"] = time.as_str().into();
-                body["sign"] = sign.as_str().into();
-            }
-            post_json(url.clone(), &body)
-        };
-        chat::bodies(self, &delivery.event).into_iter().map(request).collect()
-    }
-
-    fn tries_next(&self, response: &Response) -> bool {
-        matches!(response.status, 200 | 400) && verdict(response) == Verdict::Refused
+impl Notifier for Lark {
+    fn request(&self, mut body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        if let Some(secret) = &self.secret {
+            let time = attempt.now.as_second().to_string();
+            let key = Secret::new(format!("{time}\n{}", secret_text(attempt.secrets, secret)?));
+            body["timestamp"] = time.into();
+            body["sign"] = Encoding::Base64.encode(&signature::hmac(Algorithm::Sha256, &key, &[])).into();
+        }
+        post_json(secret_url(attempt.secrets, &self.webhook)?, &body)
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
@@ -210,14 +187,6 @@ impl Target for Lark {
     }
 
     fn doubts_secret(&self, response: &Response) -> bool {
-        matches!(response.status, 401 | 403 | 404) || verdict(response) == Verdict::Broken
-    }
-
-    fn as_draw(&self) -> Option<&dyn Draw> {
-        Some(self)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
+        doubts_url(response) || verdict(response) == Verdict::Broken
     }
 }

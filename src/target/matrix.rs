@@ -19,20 +19,17 @@
 //! mentions", "Push Notifications", "Size limits"; read 2026-11) and what Synapse 1.163 answers (tests/matrix.rs).
 
 use ::http::Method;
-use ::http::header::AUTHORIZATION;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Size, secret_text};
+use super::chat::{self, Attempt, Draw, Notifier, Size, pinged, secret_text};
 use super::markup::{self, Dialect, escape_html};
 use super::message::Message;
 use super::poke::{held, post_json};
 use super::text::Unit;
-use super::{Class, Outbound, RenderError, Response, Target, excerpt};
-use crate::domain::delivery::Delivery;
-use crate::domain::event::Event;
+use super::{Outbound, RenderError, Response, excerpt};
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::{At, BaseUrl, OneOrMany, Problems, Read, parsed};
 
 crate::keys! {
@@ -115,15 +112,8 @@ const CONTENT: usize = 60_000;
 const HTML: Dialect = Dialect { escape: escape_html, line_break: "<br>" };
 
 impl Matrix {
-    fn mentions(&self, message: &Message) -> &[Mention] {
-        match &self.mention {
-            Some(mention) if message.is_pressing() => &mention.0,
-            _ => &[],
-        }
-    }
-
     fn content(&self, message: &Message) -> Value {
-        let mentions = self.mentions(message);
+        let mentions = pinged(&self.mention, message);
         let names: Vec<&str> = mentions.iter().map(Mention::text).collect();
         let body = format!("{} {}", names.join(" "), message.plain());
         let users: Vec<&str> = names.iter().copied().filter(|name| *name != Mention::Room.text()).collect();
@@ -144,7 +134,7 @@ impl Matrix {
 
 impl Draw for Matrix {
     fn draw(&self, message: &Message) -> Value {
-        let mentions: Vec<String> = self.mentions(message).iter().map(Mention::html).collect();
+        let mentions: Vec<String> = pinged(&self.mention, message).iter().map(Mention::html).collect();
         let mention = (!mentions.is_empty()).then(|| mentions.join(" "));
         let mut content = self.content(message);
         content["format"] = "org.matrix.custom.html".into();
@@ -168,38 +158,21 @@ impl Draw for Matrix {
     }
 }
 
-impl Target for Matrix {
-    fn class(&self) -> Class {
-        Class::Feed
-    }
-
+impl Notifier for Matrix {
     // By the txnId.
     fn is_idempotent(&self) -> bool {
         true
     }
 
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
-    fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
-        let token = format!("Bearer {}", secret_text(secrets, &self.token)?);
-        let mut url = self.url.0.clone();
-        let path = ["_matrix", "client", "v3", "rooms", &self.room.0, "send", "m.room.message", &delivery.id];
-        let mut segments = url.path_segments_mut().map_err(|()| RenderError::Unfit("`url` has no path".into()))?;
-        segments.pop_if_empty().extend(path);
-        drop(segments);
-        let request = |body: &Value| {
-            let mut request = post_json(url.to_string(), body)?;
-            request.method = Method::PUT;
-            request.credential(AUTHORIZATION, token.as_bytes())?;
-            Ok(request)
-        };
-        chat::bodies(self, &delivery.event).iter().map(request).collect()
-    }
-
-    fn tries_next(&self, response: &Response) -> bool {
-        chat::refuses_body(response)
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        let wrong = || RenderError::Unfit("`url` has no path".into());
+        let mut url = url::Url::parse(&self.url.join("/")).map_err(|_| wrong())?;
+        let path = ["_matrix", "client", "v3", "rooms", &self.room.0, "send", "m.room.message", &attempt.delivery.id];
+        url.path_segments_mut().map_err(|()| wrong())?.pop_if_empty().extend(path);
+        let mut request = post_json(url.into(), &body)?;
+        request.method = Method::PUT;
+        request.bearer(secret_text(attempt.secrets, &self.token)?.as_bytes())?;
+        Ok(request)
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
@@ -215,13 +188,5 @@ impl Target for Matrix {
 
     fn doubts_secret(&self, response: &Response) -> bool {
         response.status == 401
-    }
-
-    fn as_draw(&self) -> Option<&dyn Draw> {
-        Some(self)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }

@@ -18,16 +18,14 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, AtName, Draw, Size, secret_url};
+use super::chat::{self, AtName, Attempt, Draw, Notifier, Size, below, doubts_url, pings, secret_url};
 use super::markup::{self, Dialect, escape_markdown};
 use super::message::Message;
 use super::poke::{held, post_json};
 use super::text::{self, Unit, quiet};
-use super::{Class, Outbound, RenderError, Response, Target};
-use crate::domain::delivery::Delivery;
-use crate::domain::event::Event;
+use super::{Outbound, RenderError, Response};
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::OneOrMany;
 
 crate::keys! {
@@ -47,13 +45,6 @@ const ATTACHMENT: usize = 16_383;
 
 const MARKDOWN: Dialect = Dialect { escape: |text| escape_markdown(&quiet(text)), line_break: "\n" };
 
-impl Mattermost {
-    fn mention(&self, message: &Message) -> Option<String> {
-        let mention = self.mention.as_ref().filter(|_| message.is_pressing())?;
-        Some(mention.0.iter().map(AtName::markup).collect::<Vec<_>>().join(" "))
-    }
-}
-
 impl Draw for Mattermost {
     fn draw(&self, message: &Message) -> Value {
         let headline = message.headline();
@@ -66,15 +57,14 @@ impl Draw for Mattermost {
                 "footer": text::cut(&message.origin(), 300, Unit::Characters),
             }],
         });
-        if let Some(mention) = self.mention(message) {
+        if let Some(mention) = pings(&self.mention, message, AtName::markup) {
             body["text"] = mention.into();
         }
         body
     }
 
     fn draw_plain(&self, message: &Message) -> Value {
-        let text = (MARKDOWN.escape)(&message.plain());
-        json!({ "text": self.mention(message).map_or_else(|| text.clone(), |mention| format!("{mention}\n{text}")) })
+        json!({ "text": below(pings(&self.mention, message, AtName::markup), &(MARKDOWN.escape)(&message.plain())) })
     }
 
     fn sizes(&self, body: &Value) -> Vec<Size> {
@@ -101,22 +91,9 @@ fn is_gone(response: &Response) -> bool {
     response.status == 400 && said(response) == "web.incoming_webhook.invalid.app_error"
 }
 
-impl Target for Mattermost {
-    fn class(&self) -> Class {
-        Class::Feed
-    }
-
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
-    fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
-        let url = secret_url(secrets, &self.webhook)?;
-        chat::bodies(self, &delivery.event).iter().map(|body| post_json(url.clone(), body)).collect()
-    }
-
-    fn tries_next(&self, response: &Response) -> bool {
-        chat::refuses_body(response) && !is_gone(response)
+impl Notifier for Mattermost {
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        post_json(secret_url(attempt.secrets, &self.webhook)?, &body)
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
@@ -131,14 +108,6 @@ impl Target for Mattermost {
     }
 
     fn doubts_secret(&self, response: &Response) -> bool {
-        matches!(response.status, 401 | 403 | 404) || is_gone(response)
-    }
-
-    fn as_draw(&self) -> Option<&dyn Draw> {
-        Some(self)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
+        doubts_url(response) || is_gone(response)
     }
 }

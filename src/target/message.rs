@@ -591,7 +591,8 @@ const BUDGETS: &[Budget] = &[
     Budget { items: 10, text: 300, facts: 6, value: 120, links: 1, title: 150 },
     Budget { items: 10, text: 150, facts: 3, value: 80, links: 1, title: 120 },
     Budget { items: 8, text: 80, facts: 0, value: 0, links: 1, title: 100 },
-    Budget { items: 5, text: 0, facts: 0, value: 0, links: 1, title: 80 },
+    // Alerts of a group often have one title: a little of the text tells them apart, which a link does not.
+    Budget { items: 5, text: 80, facts: 0, value: 0, links: 0, title: 80 },
     Budget { items: 3, text: 0, facts: 0, value: 0, links: 0, title: 60 },
     Budget { items: 1, text: 0, facts: 0, value: 0, links: 0, title: 60 },
     Budget { items: 0, text: 0, facts: 0, value: 0, links: 0, title: 40 },
@@ -636,14 +637,16 @@ impl Message {
         }
     }
 
-    /// The message as plain text, one thing a line.
+    /// The message as plain text, one thing a line; where there are several items, a blank line between them.
     pub fn plain(&self) -> String {
-        let mut lines = vec![self.headline()];
-        lines.extend(self.items.iter().map(Item::plain).filter(|item| !item.is_empty()));
-        lines.extend(self.facts.iter().map(|fact| format!("{}: {}", fact.name, fact.value)));
+        let mut lines: Vec<_> = self.facts.iter().map(|fact| format!("{}: {}", fact.name, fact.value)).collect();
         lines.extend(self.rest());
         lines.extend(self.url.clone());
-        lines.join("\n")
+        let mut parts: Vec<_> = self.items.iter().map(Item::plain).collect();
+        parts.push(lines.join("\n"));
+        parts.retain(|part| !part.is_empty());
+        let below = parts.join(if self.items.len() > 1 { "\n\n" } else { "\n" });
+        format!("{}\n{below}", self.headline()).trim_end().to_owned()
     }
 }
 

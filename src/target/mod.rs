@@ -56,6 +56,7 @@ pub mod template;
 pub mod text;
 pub mod webex;
 pub mod wecom;
+pub mod zoom;
 pub mod zulip;
 
 use std::fmt::{self, Debug};
@@ -94,8 +95,8 @@ pub struct TargetType {
 }
 
 impl TargetType {
-    const fn new<T: Target + Keys + 'static>(name: &'static str, about: &'static str) -> Self {
-        fn read<T: Target + Keys + 'static>(fields: &mut Fields<'_, '_>) -> Option<Box<dyn Target>> {
+    const fn new<T: Target + 'static>(name: &'static str, about: &'static str) -> Self {
+        fn read<T: Target + 'static>(fields: &mut Fields<'_, '_>) -> Option<Box<dyn Target>> {
             T::take(fields).map(|target| Box::new(target) as Box<dyn Target>)
         }
         Self { name, about, read: read::<T>, describe: T::describe }
@@ -159,6 +160,7 @@ pub static TYPES: &[TargetType] = &[
     TargetType::new::<lark::Lark>("lark", "a group of Lark or Feishu, by a custom bot's webhook"),
     TargetType::new::<dingtalk::DingTalk>("dingtalk", "a group of DingTalk, by a custom robot's webhook"),
     TargetType::new::<wecom::WeCom>("wecom", "a group of WeCom, by a group robot's webhook"),
+    TargetType::new::<zoom::Zoom>("zoom", "a channel or chat of Zoom, by the Incoming Webhook app"),
     TargetType::new::<ntfy::Ntfy>("ntfy", "a topic of ntfy"),
     TargetType::new::<pushover::Pushover>("pushover", "a user's or a group's devices, by Pushover"),
     TargetType::new::<incidentio::Incidentio>("incidentio", "alerts at incident.io, fired and resolved"),
@@ -230,6 +232,12 @@ impl Outbound {
         request
     }
 
+    /// A POST of a form.
+    pub fn form<'p>(url: String, fields: impl IntoIterator<Item = (&'p str, &'p str)>) -> Self {
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        Self::post(url, "application/x-www-form-urlencoded", body)
+    }
+
     /// Sets the body, and the header that says what it is.
     pub fn set_body(&mut self, content_type: &'static str, body: impl Into<Bytes>) {
         self.headers.insert(::http::header::CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -264,9 +272,14 @@ impl Outbound {
     }
 
     /// Adds `Authorization: Basic …` (RFC 7617).
-    pub fn basic(&mut self, username: &str, password: &Secret) -> Result<(), RenderError> {
-        let pair = [username.as_bytes(), b":", password.expose()].concat();
+    pub fn basic(&mut self, username: &str, password: &[u8]) -> Result<(), RenderError> {
+        let pair = [username.as_bytes(), b":", password].concat();
         self.credential(::http::header::AUTHORIZATION, format!("Basic {}", BASE64.encode(&pair)).as_bytes())
+    }
+
+    /// Adds `Authorization: Bearer …` (RFC 6750).
+    pub fn bearer(&mut self, token: &[u8]) -> Result<(), RenderError> {
+        self.credential(::http::header::AUTHORIZATION, &[b"Bearer ", token].concat())
     }
 }
 
@@ -343,8 +356,9 @@ pub enum RenderError {
     Unfit(String),
 }
 
-/// A type of target: pure functions over what is in memory.
-pub trait Target: Debug + Send + Sync {
+/// A type of target: pure functions over what is in memory. A service that people read is a [`chat::Notifier`], which
+/// makes it one.
+pub trait Target: Keys + Debug + Send + Sync {
     /// What kind of service it is.
     fn class(&self) -> Class;
 
@@ -366,7 +380,9 @@ pub trait Target: Debug + Send + Sync {
     }
 
     /// Whether the request is rendered from the sender's own one.
-    fn needs_original(&self, event: &Event) -> bool;
+    fn needs_original(&self, _event: &Event) -> bool {
+        false
+    }
 
     /// Makes the request; after it, what is to be tried instead, in this order, where [`tries_next`](Self::tries_next)
     /// says so of an answer.
@@ -408,9 +424,6 @@ pub trait Target: Debug + Send + Sync {
     fn as_flux(&self) -> Option<&flux::Flux> {
         None
     }
-
-    /// Shows every secret reference among its keys to `seen`.
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef));
 }
 
 /// The longest excerpt of an answer's body that goes into a reason, in characters.

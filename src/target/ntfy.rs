@@ -13,20 +13,17 @@
 
 use std::time::Duration;
 
-use ::http::header::AUTHORIZATION;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Size, secret_text};
+use super::chat::{self, Attempt, Draw, Notifier, Size, secret_text};
 use super::message::{Message, Tone};
 use super::poke::{held, post_json};
 use super::text::Unit;
-use super::{Class, Outbound, RenderError, Response, Target};
+use super::{Outbound, RenderError, Response};
 use crate::domain::alert::Link;
-use crate::domain::delivery::Delivery;
-use crate::domain::event::Event;
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::{At, BaseUrl, Problems, Read};
 
 /// A topic: its name, or where that is a secret.
@@ -145,34 +142,18 @@ fn until_midnight(now: Timestamp) -> Duration {
     Duration::from_secs((DAY - now.as_second().rem_euclid(DAY)).unsigned_abs())
 }
 
-impl Target for Ntfy {
-    fn class(&self) -> Class {
-        Class::Feed
-    }
-
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
-    fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
-        let topic = match &self.topic {
-            Topic::Named(topic) => topic,
-            Topic::Secret(reference) => secret_text(secrets, reference)?,
-        };
-        let token = self.token.as_ref().map(|token| secret_text(secrets, token)).transpose()?;
-        let request = |mut body: Value| {
-            body["topic"] = topic.into();
-            let mut request = post_json(self.url.join("/"), &body)?;
-            if let Some(token) = token {
-                request.credential(AUTHORIZATION, format!("Bearer {token}").as_bytes())?;
-            }
-            Ok(request)
-        };
-        chat::bodies(self, &delivery.event).into_iter().map(request).collect()
-    }
-
-    fn tries_next(&self, response: &Response) -> bool {
-        chat::refuses_body(response) && !matches!(chat::json(response)["code"].as_u64(), Some(40009 | 40010))
+impl Notifier for Ntfy {
+    fn request(&self, mut body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        body["topic"] = match &self.topic {
+            Topic::Named(topic) => topic.as_str(),
+            Topic::Secret(reference) => secret_text(attempt.secrets, reference)?,
+        }
+        .into();
+        let mut request = post_json(self.url.join("/"), &body)?;
+        if let Some(token) = &self.token {
+            request.bearer(secret_text(attempt.secrets, token)?.as_bytes())?;
+        }
+        Ok(request)
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
@@ -187,13 +168,5 @@ impl Target for Ntfy {
             (429, _) => chat::later(response, Some(PAUSE), now),
             _ => chat::classify(response, None, now),
         }
-    }
-
-    fn as_draw(&self) -> Option<&dyn Draw> {
-        Some(self)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }

@@ -15,22 +15,19 @@
 //! Sources: docs.opsgenie.com, "Alert API", "Alerts and Alert Fields", "Response", "API Rate Limiting";
 //! developer.atlassian.com, "Jira Service Management ops, Integration Events API" (read 2026-11).
 
-use std::time::Duration;
-
 use ::http::header::AUTHORIZATION;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Size, secret_text};
+use super::chat::{self, Attempt, Draw, Notifier, Size, secret_text};
 use super::message::{Message, Step};
+use super::pause::{self, MINUTE};
 use super::poke::{held, post_json};
 use super::text::{self, Unit};
-use super::{Class, Outbound, RenderError, Response, Target, excerpt};
+use super::{Outbound, RenderError, Response, excerpt};
 use crate::domain::alert::Severity;
-use crate::domain::delivery::Delivery;
-use crate::domain::event::{Event, Original};
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::{BaseUrl, Fields, KeyDescription, Keys};
 
 crate::keys! {
@@ -71,8 +68,6 @@ const MESSAGE: usize = 130;
 const DESCRIPTION: usize = 15_000;
 /// What all details may take together, names and values.
 const DETAILS: usize = 8_000;
-/// How long to wait after a 429 that names no interval: budgets are counted by the second and by the minute.
-const PAUSE: Duration = Duration::from_secs(60);
 
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
@@ -154,47 +149,29 @@ impl Draw for Opsgenie {
     }
 }
 
-impl Target for Opsgenie {
-    fn class(&self) -> Class {
-        Class::Feed
-    }
+impl Notifier for Opsgenie {
+    const STEPS_ONLY: bool = true;
 
     // An alert under an open alias is counted there, and a second close changes nothing.
     fn is_idempotent(&self) -> bool {
         true
     }
 
-    fn wants(&self, event: &Event, _original: Option<&Original>) -> Result<(), String> {
-        Message::of(event).step().map(drop)
-    }
-
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
-    fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
-        let message = Message::of(&delivery.event);
-        let step = message.step().map_err(RenderError::Unfit)?;
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        let message = Message::of(&attempt.delivery.event);
         let (host, base) = match self.is_jsm {
             true => ("https://api.atlassian.com", "/jsm/ops/integration/v2/alerts"),
             false => ("https://api.opsgenie.com", "/v2/alerts"),
         };
-        let path = match (step, &message.key) {
-            (Step::Resolve, Some(alias)) => format!("{base}/{alias}/close?identifierType=alias"),
+        let path = match (message.step(), &message.key) {
+            (Ok(Step::Resolve), Some(alias)) => format!("{base}/{alias}/close?identifierType=alias"),
             _ => base.to_owned(),
         };
         let url = self.keys.api_url.as_ref().map_or_else(|| format!("{host}{path}"), |other| other.join(&path));
-        let key = format!("GenieKey {}", secret_text(secrets, &self.keys.api_key)?);
-        let request = |body: &Value| {
-            let mut request = post_json(url.clone(), body)?;
-            request.credential(AUTHORIZATION, key.as_bytes())?;
-            Ok(request)
-        };
-        chat::bodies(self, &delivery.event).iter().map(request).collect()
-    }
-
-    fn tries_next(&self, response: &Response) -> bool {
-        chat::refuses_body(response)
+        let mut request = post_json(url, &body)?;
+        let key = format!("GenieKey {}", secret_text(attempt.secrets, &self.keys.api_key)?);
+        request.credential(AUTHORIZATION, key.as_bytes())?;
+        Ok(request)
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
@@ -206,19 +183,10 @@ impl Target for Opsgenie {
             )),
             402 => held(format!("402: the subscription does not allow it: {}", excerpt(response))),
             429 => {
-                let period = response.headers.get("x-ratelimit-period-in-sec").and_then(|value| value.to_str().ok());
-                let period = period.and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
-                chat::later(response, Some(period.unwrap_or(PAUSE)), now)
+                let period = pause::header(response, "x-ratelimit-period-in-sec");
+                chat::later(response, Some(period.unwrap_or(MINUTE)), now)
             }
             _ => chat::classify(response, None, now),
         }
-    }
-
-    fn as_draw(&self) -> Option<&dyn Draw> {
-        Some(self)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        Keys::secrets(self, seen);
     }
 }

@@ -13,20 +13,17 @@
 //! Sources: PagerDuty/developer-docs, docs/events-API-v2 (overview, trigger events); the errors out of
 //! blockpane/tenderduty issue 10 and robusta-dev/robusta issue 571 (read 2026-11).
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::chat::{self, Draw, Size, secret_text};
+use super::chat::{self, Attempt, Draw, Notifier, Size, secret_text};
 use super::message::{Item, Message, Step};
+use super::pause::MINUTE;
 use super::poke::{held, post_json};
 use super::text::{self, Unit};
-use super::{Class, Outbound, RenderError, Response, Target, excerpt};
-use crate::domain::delivery::Delivery;
-use crate::domain::event::{Event, Original};
+use super::{Outbound, RenderError, Response, excerpt};
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::BaseUrl;
 
 crate::keys! {
@@ -35,7 +32,7 @@ crate::keys! {
         /// The integration key of an Events API v2 integration.
         routing_key: SecretRef,
         /// Another API than https://events.pagerduty.com, such as https://events.eu.pagerduty.com.
-        api_url: Option<BaseUrl>,
+        api_url: BaseUrl = BaseUrl::known("https://events.pagerduty.com"),
     }
 }
 
@@ -45,8 +42,6 @@ const SUMMARY: usize = 1024;
 const EVENT: usize = 500_000;
 /// The most links: more would be a list that nobody reads.
 const LINKS: usize = 20;
-/// How long to wait after a 429: PagerDuty advises «a few minutes», and counts over one.
-const PAUSE: Duration = Duration::from_secs(60);
 
 /// Adds a text under `name`, below what is there under the same one.
 fn put(details: &mut Map<String, Value>, name: &str, text: &str) {
@@ -146,39 +141,17 @@ fn blames_key(response: &Response) -> bool {
     response.status == 400 && said.contains("routing key")
 }
 
-impl Target for Pagerduty {
-    fn class(&self) -> Class {
-        Class::Feed
-    }
+impl Notifier for Pagerduty {
+    const STEPS_ONLY: bool = true;
 
     // A trigger under an open dedup_key is added to its alert, and a second resolve changes nothing.
     fn is_idempotent(&self) -> bool {
         true
     }
 
-    fn wants(&self, event: &Event, _original: Option<&Original>) -> Result<(), String> {
-        Message::of(event).step().map(drop)
-    }
-
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
-    fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
-        self.wants(&delivery.event, None).map_err(RenderError::Unfit)?;
-        let key = secret_text(secrets, &self.routing_key)?;
-        let path = "/v2/enqueue";
-        let url = self.api_url.as_ref().map(|base| base.join(path));
-        let url = url.unwrap_or_else(|| format!("https://events.pagerduty.com{path}"));
-        let request = |mut body: Value| {
-            body["routing_key"] = key.into();
-            post_json(url.clone(), &body)
-        };
-        chat::bodies(self, &delivery.event).into_iter().map(request).collect()
-    }
-
-    fn tries_next(&self, response: &Response) -> bool {
-        chat::refuses_body(response) && !blames_key(response)
+    fn request(&self, mut body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        body["routing_key"] = secret_text(attempt.secrets, &self.routing_key)?.into();
+        post_json(self.api_url.join("/v2/enqueue"), &body)
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
@@ -191,7 +164,7 @@ impl Target for Pagerduty {
             400 if body["errors"].is_array() => {
                 Outcome::Rejected { reason: format!("400: PagerDuty refuses this event: {}", body["errors"]) }
             }
-            429 => chat::later(response, Some(PAUSE), now),
+            429 => chat::later(response, Some(MINUTE), now),
             402 => held(format!("402: PagerDuty takes no events for this account: {}", excerpt(response))),
             _ => chat::classify(response, None, now),
         }
@@ -199,13 +172,5 @@ impl Target for Pagerduty {
 
     fn doubts_secret(&self, response: &Response) -> bool {
         matches!(response.status, 401 | 403) || blames_key(response)
-    }
-
-    fn as_draw(&self) -> Option<&dyn Draw> {
-        Some(self)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }

@@ -1,10 +1,10 @@
 //! How long an answer asks us to wait, in every form in which services say it.
 //!
 //! `Retry-After` holds whole seconds or a date in one of three forms (RFC 9110, 10.2.3 and 5.6.7); Discord's holds
-//! decimals. In a body of JSON it is `retry_after` (Slack, Discord) or `retry-after` (Zulip) in seconds, or
+//! decimals, and Zoom's a date as ISO 8601 has it. In a body of JSON it is `retry_after` (Slack, Discord) or `retry-after` (Zulip) in seconds, or
 //! `retry_after_ms` in milliseconds (Matrix, deprecated since 1.10 but sent without the header by older servers).
 //! Sources: docs.slack.dev "Rate limits", docs.discord.com "Rate Limits", zulip.com/api/rate-limits,
-//! spec.matrix.org "Rate limiting" (read 2026-11).
+//! spec.matrix.org "Rate limiting", devforum.zoom.us 18928 (read 2026-11).
 
 use std::time::Duration;
 
@@ -20,6 +20,9 @@ use super::Response;
 /// The longest wait that a target may ask for: what a queue can hold a message for.
 pub const LONGEST: Duration = Duration::from_secs(12 * 60 * 60);
 
+/// A wait after a limit by the minute, where no answer says when it ends.
+pub const MINUTE: Duration = Duration::from_secs(60);
+
 /// The longest of the waits that headers and body name, and no longer than [`LONGEST`]. What cannot be understood
 /// names none.
 pub fn asked(response: &Response, now: Timestamp) -> Option<Duration> {
@@ -29,6 +32,11 @@ pub fn asked(response: &Response, now: Timestamp) -> Option<Duration> {
 fn in_headers(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let values = headers.get_all(header::RETRY_AFTER).iter().filter_map(|value| value.to_str().ok());
     values.filter_map(|value| text(value.trim()).or_else(|| until(value.trim(), now))).max()
+}
+
+/// A wait in seconds in a header of the service's own.
+pub fn header(response: &Response, name: &str) -> Option<Duration> {
+    text(response.headers.get(name)?.to_str().ok()?)
 }
 
 fn in_body(body: &[u8]) -> Option<Duration> {
@@ -55,7 +63,7 @@ fn length(seconds: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds.min(LONGEST.as_secs_f64())).ok()
 }
 
-/// The time up to a date as HTTP writes it, or once wrote it.
+/// The time up to a date as HTTP or ISO 8601 writes it, or HTTP once wrote it.
 fn until(date: &str, now: Timestamp) -> Option<Duration> {
     let parsed = rfc2822::DateTimeParser::new().relaxed_weekday(true).parse_timestamp(date).ok();
     // The day of the week tells nothing that the rest does not; in RFC 850's form it is written out.
@@ -63,6 +71,7 @@ fn until(date: &str, now: Timestamp) -> Option<Duration> {
         DateTime::strptime(form, rest?).ok()?.to_zoned(TimeZone::UTC).ok().map(|date| date.timestamp())
     };
     let parsed = parsed
+        .or_else(|| date.parse().ok())
         .or_else(|| obsolete("%d-%b-%y %H:%M:%S GMT", date.split_once(", ").map(|(_, rest)| rest)))
         .or_else(|| obsolete("%b %e %H:%M:%S %Y", date.split_once(' ').map(|(_, rest)| rest.trim_start())));
     // What is over asks for no wait.
@@ -90,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_says_it_in_seconds_with_decimals_or_as_one_of_three_forms_of_a_date() {
+    fn a_header_says_it_in_seconds_with_decimals_or_as_a_date_in_any_form() {
         for (value, wait) in [
             ("0", seconds(0)),
             ("120", seconds(120)),
@@ -101,6 +110,7 @@ mod tests {
             ("Sun, 06 Nov 1994 09:49:37 +0100", seconds(37)),
             ("Sunday, 06-Nov-94 08:49:37 GMT", seconds(37)),
             ("Sun Nov  6 08:49:37 1994", seconds(37)),
+            ("1994-11-06T08:49:37Z", seconds(37)),
             ("Sun, 06 Nov 1994 08:48:37 GMT", seconds(0)),
         ] {
             assert_eq!(asked_by(&[value], ""), wait, "{value}");

@@ -7,21 +7,21 @@
 //!
 //! Limits in characters: message 1,024, title 250, url 512, url_title 100. Success is 200 with `"status": 1`. 4xx is
 //! `{"status": 0, "errors": […]}`, with `"token": "invalid"` or `"user": "invalid"` where a key is wrong. 429 means
-//! that the application's messages of this month are used up. 5xx wants to be tried again, not before five seconds.
-//! Sources: pushover.net/api (read 2026-11), the limits as prometheus/alertmanager, notify/pushover has them.
+//! that the messages of this month are used up, which all applications of an account share since 2026-05: nothing but the
+//! next month or an upgrade mends it. 5xx wants to be tried again, not before five seconds.
+//! Sources: pushover.net/api; blog.pushover.net, 2026-04-08, for the quota; prometheus/alertmanager, notify/pushover, for
+//! the limits (read 2026-11).
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Size, secret_text};
+use super::chat::{self, Attempt, Draw, Notifier, Size, secret_text};
 use super::message::{Message, Tone};
 use super::poke::held;
 use super::text::{self, Unit};
-use super::{Class, Outbound, RenderError, Response, Target};
-use crate::domain::delivery::Delivery;
-use crate::domain::event::Event;
+use super::{Outbound, RenderError, Response};
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::BaseUrl;
 
 crate::keys! {
@@ -32,7 +32,7 @@ crate::keys! {
         /// The key of a user or a group.
         user: SecretRef,
         /// Another API than https://api.pushover.net.
-        api_url: Option<BaseUrl>,
+        api_url: BaseUrl = BaseUrl::known("https://api.pushover.net"),
     }
 }
 
@@ -102,33 +102,13 @@ fn wrong_key(response: &Response) -> Option<&'static str> {
     ["token", "user"].into_iter().find(|key| body[*key] == "invalid")
 }
 
-impl Target for Pushover {
-    fn class(&self) -> Class {
-        Class::Feed
-    }
-
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
-    fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
-        let (token, user) = (secret_text(secrets, &self.token)?, secret_text(secrets, &self.user)?);
-        let path = "/1/messages.json";
-        let url = self.api_url.as_ref().map(|base| base.join(path));
-        let url = url.unwrap_or_else(|| format!("https://api.pushover.net{path}"));
-        let request = |body: Value| {
-            let mut form = form_urlencoded::Serializer::new(String::new());
-            form.append_pair("token", token).append_pair("user", user);
-            for (name, value) in body.as_object().into_iter().flatten() {
-                form.append_pair(name, value.as_str().unwrap_or_default());
-            }
-            Outbound::post(url.clone(), "application/x-www-form-urlencoded", form.finish())
-        };
-        Ok(chat::bodies(self, &delivery.event).into_iter().map(request).collect())
-    }
-
-    fn tries_next(&self, response: &Response) -> bool {
-        chat::refuses_body(response) && wrong_key(response).is_none()
+impl Notifier for Pushover {
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        let keys = [
+            ("token", secret_text(attempt.secrets, &self.token)?),
+            ("user", secret_text(attempt.secrets, &self.user)?),
+        ];
+        Ok(Outbound::form(self.api_url.join("/1/messages.json"), keys.into_iter().chain(chat::fields(&body))))
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
@@ -137,7 +117,7 @@ impl Target for Pushover {
             (200, _) if body["status"] == 1 => Outcome::Delivered,
             (200, _) => Outcome::Rejected { reason: "200: the answer is not Pushover's; is `api_url` right?".into() },
             (400..=428, Some(key)) => held(format!("{}: Pushover does not know this `{key}`", response.status)),
-            (429, _) => held("429: the application's messages of this month are used up"),
+            (429, _) => held("429: the account's messages of this month are used up"),
             (400, None) => {
                 Outcome::Rejected { reason: format!("400: Pushover refuses this message: {}", body["errors"]) }
             }
@@ -147,13 +127,5 @@ impl Target for Pushover {
 
     fn doubts_secret(&self, response: &Response) -> bool {
         matches!(response.status, 401 | 403) || wrong_key(response).is_some()
-    }
-
-    fn as_draw(&self) -> Option<&dyn Draw> {
-        Some(self)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }

@@ -16,16 +16,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, AtName, Draw, Size, secret_url};
+use super::chat::{self, AtName, Attempt, Draw, Notifier, Size, below, doubts_url, pings, secret_url};
 use super::markup::escape_with;
 use super::message::Message;
 use super::poke::{held, post_json};
 use super::text::{self, Unit, quiet};
-use super::{Class, Outbound, RenderError, Response, Target, excerpt};
-use crate::domain::delivery::Delivery;
-use crate::domain::event::Event;
+use super::{Outbound, RenderError, Response, excerpt};
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::OneOrMany;
 
 crate::keys! {
@@ -47,13 +45,6 @@ fn escape(text: &str) -> String {
     escaped.replace("](", "]\u{2060}(")
 }
 
-impl RocketChat {
-    fn mention(&self, message: &Message) -> Option<String> {
-        let mention = self.mention.as_ref().filter(|_| message.is_pressing())?;
-        Some(mention.0.iter().map(AtName::markup).collect::<Vec<_>>().join(" "))
-    }
-}
-
 impl Draw for RocketChat {
     fn draw(&self, message: &Message) -> Value {
         let text = format!("{}\n{}", message.plain_rest(), message.origin());
@@ -67,15 +58,14 @@ impl Draw for RocketChat {
         if let Some(url) = &message.url {
             body["attachments"][0]["title_link"] = url.as_str().into();
         }
-        if let Some(mention) = self.mention(message) {
+        if let Some(mention) = pings(&self.mention, message, AtName::markup) {
             body["text"] = mention.into();
         }
         body
     }
 
     fn draw_plain(&self, message: &Message) -> Value {
-        let text = escape(&message.plain());
-        json!({ "text": self.mention(message).map_or_else(|| text.clone(), |mention| format!("{mention}\n{text}")) })
+        json!({ "text": below(pings(&self.mention, message, AtName::markup), &escape(&message.plain())) })
     }
 
     fn sizes(&self, body: &Value) -> Vec<Size> {
@@ -123,23 +113,9 @@ fn until_reset(response: &Response, now: Timestamp) -> Option<Duration> {
     Timestamp::from_millisecond(reset).ok()?.duration_since(now).try_into().ok()
 }
 
-impl Target for RocketChat {
-    fn class(&self) -> Class {
-        Class::Feed
-    }
-
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
-    fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
-        let url = secret_url(secrets, &self.webhook)?;
-        chat::bodies(self, &delivery.event).iter().map(|body| post_json(url.clone(), body)).collect()
-    }
-
-    fn tries_next(&self, response: &Response) -> bool {
-        let failed = response.status == 200 && chat::json(response)["success"] == false;
-        (failed || chat::refuses_body(response)) && !is_broken(response)
+impl Notifier for RocketChat {
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        post_json(secret_url(attempt.secrets, &self.webhook)?, &body)
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
@@ -156,14 +132,6 @@ impl Target for RocketChat {
     }
 
     fn doubts_secret(&self, response: &Response) -> bool {
-        matches!(response.status, 401 | 403 | 404) || is_broken(response)
-    }
-
-    fn as_draw(&self) -> Option<&dyn Draw> {
-        Some(self)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
+        doubts_url(response) || is_broken(response)
     }
 }

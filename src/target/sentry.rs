@@ -21,16 +21,15 @@ use ::http::HeaderName;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::chat::{self, Draw, Size, secret_text};
+use super::chat::{self, Attempt, Draw, Notifier, Size, doubts_url, secret_text};
 use super::message::{Message, Step};
 use super::poke::held;
 use super::text::{self, Unit};
-use super::{Class, Outbound, RenderError, Response, Target, excerpt};
+use super::{Outbound, RenderError, Response, excerpt};
 use crate::domain::alert::Severity;
-use crate::domain::delivery::Delivery;
-use crate::domain::event::{Event, Original};
+use crate::domain::event::Event;
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 
 crate::keys! {
     /// A `sentry` target.
@@ -151,46 +150,27 @@ fn blames_dsn(response: &Response) -> bool {
     matches!(response.status, 400 | 401 | 403) && ["DSN", "ProjectId", "project"].iter().any(|word| said.contains(word))
 }
 
-impl Target for Sentry {
-    fn class(&self) -> Class {
-        Class::Feed
-    }
-
-    fn wants(&self, event: &Event, _original: Option<&Original>) -> Result<(), String> {
+impl Notifier for Sentry {
+    fn wants(&self, event: &Event) -> Result<(), String> {
         match Message::of(event).step()? {
             Step::Trigger => Ok(()),
             Step::Resolve => Err("nothing that Sentry is sent ends an issue".into()),
         }
     }
 
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
-    fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
-        self.wants(&delivery.event, None).map_err(RenderError::Unfit)?;
+    fn request(&self, mut body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
         let wrong = || RenderError::UnusableSecret(format!("the secret {} is not a project's DSN", self.dsn));
-        let dsn = Dsn::parse(secret_text(secrets, &self.dsn)?).ok_or_else(wrong)?;
-        let auth = format!(
-            "Sentry sentry_version=7, sentry_client=sluice/{}, sentry_key={}",
-            env!("CARGO_PKG_VERSION"),
-            dsn.key
-        );
-        let request = |mut event: Value| {
-            event["event_id"] = delivery.id.as_str().into();
-            let event = event.to_string();
-            let envelope = json!({ "event_id": delivery.id });
-            let item = json!({ "type": "event", "content_type": "application/json", "length": event.len() });
-            let body = format!("{envelope}\n{item}\n{event}\n");
-            let mut request = Outbound::post(dsn.envelope.clone(), "application/x-sentry-envelope", body);
-            request.credential(HeaderName::from_static("x-sentry-auth"), auth.as_bytes())?;
-            Ok(request)
-        };
-        chat::bodies(self, &delivery.event).into_iter().map(request).collect()
-    }
-
-    fn tries_next(&self, response: &Response) -> bool {
-        chat::refuses_body(response) && !blames_dsn(response)
+        let dsn = Dsn::parse(secret_text(attempt.secrets, &self.dsn)?).ok_or_else(wrong)?;
+        body["event_id"] = attempt.delivery.id.as_str().into();
+        let event = body.to_string();
+        let envelope = json!({ "event_id": attempt.delivery.id });
+        let item = json!({ "type": "event", "content_type": "application/json", "length": event.len() });
+        let lines = format!("{envelope}\n{item}\n{event}\n");
+        let mut request = Outbound::post(dsn.envelope, "application/x-sentry-envelope", lines);
+        let client = concat!("sluice/", env!("CARGO_PKG_VERSION"));
+        let auth = format!("Sentry sentry_version=7, sentry_client={client}, sentry_key={}", dsn.key);
+        request.credential(HeaderName::from_static("x-sentry-auth"), auth.as_bytes())?;
+        Ok(request)
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
@@ -206,14 +186,6 @@ impl Target for Sentry {
     }
 
     fn doubts_secret(&self, response: &Response) -> bool {
-        matches!(response.status, 401 | 403 | 404) || blames_dsn(response)
-    }
-
-    fn as_draw(&self) -> Option<&dyn Draw> {
-        Some(self)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
+        doubts_url(response) || blames_dsn(response)
     }
 }

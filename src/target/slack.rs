@@ -12,17 +12,14 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Size, secret_text, secret_url};
+use super::chat::{self, Attempt, Draw, Notifier, Size, doubts_url, pings, secret_text, secret_url};
 use super::message::{Fact, Item, Message};
 use super::poke::{held, post_json};
 use super::text::{self, Unit};
-use super::{Class, Outbound, RenderError, Response, Target};
-use crate::domain::delivery::Delivery;
-use crate::domain::event::Event;
+use super::{Outbound, RenderError, Response};
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::{At, BaseUrl, Fields, Keys, OneOrMany, Problems, Read, parsed};
-use ::http::header::AUTHORIZATION;
 
 crate::keys! {
     /// The keys of a `slack` target.
@@ -37,7 +34,7 @@ crate::keys! {
         /// group's (S…).
         mention: Option<OneOrMany<Mention>>,
         /// Another API than https://slack.com.
-        api_url: Option<BaseUrl>,
+        api_url: BaseUrl = BaseUrl::known("https://slack.com"),
     }
 }
 
@@ -158,14 +155,9 @@ fn block(item: &Item) -> Value {
 }
 
 impl Slack {
-    fn mention(&self, message: &Message) -> Option<String> {
-        let mention = self.keys.mention.as_ref().filter(|_| message.is_pressing())?;
-        Some(mention.0.iter().map(|one| one.0.as_str()).collect::<Vec<_>>().join(" "))
-    }
-
     fn headline(&self, message: &Message, limit: usize) -> String {
         let headline = escaped(&message.headline(), limit);
-        match self.mention(message) {
+        match pings(&self.keys.mention, message, |one| &one.0) {
             Some(mention) => format!("{mention} {headline}"),
             None => headline,
         }
@@ -247,10 +239,6 @@ fn said(block: &Value) -> String {
     [own].into_iter().chain(inner).collect()
 }
 
-/// Errors of the API that a plainer message would not meet.
-const BAD_MESSAGE: &[&str] =
-    &["invalid_blocks", "invalid_blocks_format", "invalid_attachments", "msg_too_long", "msg_blocks_too_long"];
-
 /// Errors of the API that say «later».
 const LATER: &[&str] = &["ratelimited", "rate_limited", "service_unavailable", "internal_error", "fatal_error"];
 
@@ -272,37 +260,17 @@ const BROKEN: &[&str] = &[
     "token_revoked",
 ];
 
-impl Target for Slack {
-    fn class(&self) -> Class {
-        Class::Feed
-    }
-
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
-    fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
-        let request = |body: &Value| match &self.way {
-            Way::Webhook(webhook) => post_json(secret_url(secrets, webhook)?, body),
+impl Notifier for Slack {
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        match &self.way {
+            Way::Webhook(webhook) => post_json(secret_url(attempt.secrets, webhook)?, &body),
             Way::Api { token, .. } => {
-                let path = "/api/chat.postMessage";
-                let url = self.keys.api_url.as_ref();
-                let url = url.map_or_else(|| format!("https://slack.com{path}"), |base| base.join(path));
+                let url = self.keys.api_url.join("/api/chat.postMessage");
                 // Without a charset Slack warns in every answer.
-                let body = serde_json::to_vec(body).map_err(|error| RenderError::Unfit(error.to_string()))?;
-                let mut request = Outbound::post(url, "application/json; charset=utf-8", body);
-                let value = format!("Bearer {}", secret_text(secrets, token)?);
-                request.credential(AUTHORIZATION, value.as_bytes())?;
+                let mut request = Outbound::post(url, "application/json; charset=utf-8", body.to_string());
+                request.bearer(secret_text(attempt.secrets, token)?.as_bytes())?;
                 Ok(request)
             }
-        };
-        chat::bodies(self, &delivery.event).iter().map(request).collect()
-    }
-
-    fn tries_next(&self, response: &Response) -> bool {
-        match &self.way {
-            Way::Webhook(_) => chat::refuses_body(response),
-            Way::Api { .. } => chat::json(response)["error"].as_str().is_some_and(|error| BAD_MESSAGE.contains(&error)),
         }
     }
 
@@ -326,15 +294,7 @@ impl Target for Slack {
 
     fn doubts_secret(&self, response: &Response) -> bool {
         let error = chat::json(response)["error"].as_str().map(str::to_owned);
-        matches!(response.status, 401 | 403 | 404 | 410)
+        doubts_url(response)
             || matches!(error.as_deref(), Some("invalid_auth" | "token_revoked" | "token_expired" | "account_inactive"))
-    }
-
-    fn as_draw(&self) -> Option<&dyn Draw> {
-        Some(self)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        Keys::secrets(self, seen);
     }
 }

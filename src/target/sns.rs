@@ -14,16 +14,12 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::aws::{self, Failure, Topic};
-use super::chat::{self, Draw, Size};
+use super::aws::{self, Topic};
+use super::chat::{Attempt, Draw, Notifier, Size};
 use super::message::Message;
 use super::text::Unit;
-use super::{Class, Outbound, RenderError, Response, Target};
-use crate::domain::delivery::Delivery;
-use crate::domain::event::Event;
+use super::{Outbound, RenderError, Response};
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
-use crate::relay::format::Keys;
 
 crate::keys! {
     /// The keys of an `sns` target.
@@ -78,49 +74,22 @@ impl Draw for Sns {
     }
 }
 
-impl Target for Sns {
-    fn class(&self) -> Class {
-        Class::Feed
-    }
-
+impl Notifier for Sns {
     // A FIFO topic goes by the deduplication id, for five minutes; what was not answered is repeated within seconds.
     fn is_idempotent(&self) -> bool {
         self.topic_arn.is_fifo()
     }
 
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
-    fn render(&self, delivery: &Delivery, _secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
-        let requests = chat::bodies(self, &delivery.event).into_iter().map(|mut body| {
-            if self.topic_arn.is_fifo() {
-                let key = Message::of(&delivery.event).key;
-                body["MessageGroupId"] = key.unwrap_or_else(|| delivery.event.source.to_string()).into();
-                body["MessageDeduplicationId"] = delivery.deduplication_id().into();
-            }
-            self.topic_arn.publish(&body)
-        });
-        Ok(requests.collect())
-    }
-
-    fn tries_next(&self, response: &Response) -> bool {
-        Failure::of(response).refuses_body()
+    fn request(&self, mut body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        if self.topic_arn.is_fifo() {
+            let key = Message::of(&attempt.delivery.event).key;
+            body["MessageGroupId"] = key.unwrap_or_else(|| attempt.delivery.event.source.to_string()).into();
+            body["MessageDeduplicationId"] = attempt.delivery.deduplication_id().into();
+        }
+        Ok(self.topic_arn.publish(&body))
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
         aws::classify(response, now)
-    }
-
-    fn doubts_secret(&self, _response: &Response) -> bool {
-        false
-    }
-
-    fn as_draw(&self) -> Option<&dyn Draw> {
-        Some(self)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        Keys::secrets(self, seen);
     }
 }

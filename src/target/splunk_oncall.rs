@@ -10,21 +10,18 @@
 //! is quoted. Sources: help.splunk.com, "REST Endpoint integration for Splunk On-Call"; prometheus/alertmanager
 //! v0.34.0, notify/victorops, for the limit; Salt's module victorops for the answers (read 2026-11).
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Size, secret_url};
+use super::chat::{self, Attempt, Draw, Notifier, Size, doubts_url, secret_url};
 use super::message::{Message, Step};
+use super::pause::MINUTE;
 use super::poke::{held, post_json};
 use super::text::Unit;
-use super::{Class, Outbound, RenderError, Response, Target};
+use super::{Outbound, RenderError, Response};
 use crate::domain::alert::Severity;
-use crate::domain::delivery::Delivery;
-use crate::domain::event::{Event, Original};
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 
 crate::keys! {
     /// A `splunk-oncall` target.
@@ -38,8 +35,6 @@ crate::keys! {
 const MESSAGE: usize = 20_480;
 /// The most links: more would be a list that nobody reads.
 const LINKS: usize = 10;
-/// How long to wait after a 429.
-const PAUSE: Duration = Duration::from_secs(60);
 
 /// What stands before a link's title in its name.
 const LINK: &str = "vo_annotate.u.";
@@ -96,27 +91,11 @@ impl Draw for SplunkOncall {
     }
 }
 
-impl Target for SplunkOncall {
-    fn class(&self) -> Class {
-        Class::Feed
-    }
+impl Notifier for SplunkOncall {
+    const STEPS_ONLY: bool = true;
 
-    fn wants(&self, event: &Event, _original: Option<&Original>) -> Result<(), String> {
-        Message::of(event).step().map(drop)
-    }
-
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
-    fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
-        self.wants(&delivery.event, None).map_err(RenderError::Unfit)?;
-        let url = secret_url(secrets, &self.webhook)?;
-        chat::bodies(self, &delivery.event).iter().map(|body| post_json(url.clone(), body)).collect()
-    }
-
-    fn tries_next(&self, response: &Response) -> bool {
-        chat::refuses_body(response)
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        post_json(secret_url(attempt.secrets, &self.webhook)?, &body)
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
@@ -130,21 +109,13 @@ impl Target for SplunkOncall {
             (200, _) => {
                 Outcome::Rejected { reason: "200: the answer is not Splunk On-Call's; is `webhook` right?".into() }
             }
-            (429, _) => chat::later(response, Some(PAUSE), now),
+            (429, _) => chat::later(response, Some(MINUTE), now),
             _ => chat::classify(&chat::saying(response, ""), None, now),
         }
     }
 
     fn doubts_secret(&self, response: &Response) -> bool {
-        matches!(response.status, 401 | 403 | 404 | 410) || blames_key(&chat::json(response))
-    }
-
-    fn as_draw(&self) -> Option<&dyn Draw> {
-        Some(self)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
+        doubts_url(response) || blames_key(&chat::json(response))
     }
 }
 

@@ -17,15 +17,13 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Size, secret_url};
+use super::chat::{self, Attempt, Draw, Notifier, Size, doubts_url, pinged, secret_url};
 use super::message::{Fact, Item, Message, Tone};
 use super::poke::held;
 use super::text::Unit;
-use super::{Class, Outbound, RenderError, Response, Target, excerpt};
-use crate::domain::delivery::Delivery;
-use crate::domain::event::Event;
+use super::{Outbound, RenderError, Response, excerpt};
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::{At, OneOrMany, Problems, Read, parsed};
 
 /// A user: an object id of Microsoft Entra, or a principal name.
@@ -156,12 +154,13 @@ impl Draw for Teams {
         blocks.extend(apart(vec![line(vec![origin])]));
 
         let mut msteams = json!({ "width": "Full" });
-        if let Some(mention) = self.mention.as_ref().filter(|_| message.is_pressing()) {
+        let mentioned = pinged(&self.mention, message);
+        if !mentioned.is_empty() {
             let named = |user: &User| format!("<at>{}</at>", user.0);
-            let names = mention.0.iter().map(named).collect::<Vec<_>>().join(" ");
+            let names = mentioned.iter().map(named).collect::<Vec<_>>().join(" ");
             blocks.insert(0, json!({ "type": "TextBlock", "text": names, "wrap": true }));
             let entity = |user: &User| json!({ "type": "mention", "text": named(user), "mentioned": { "id": user.0, "name": user.0 } });
-            msteams["entities"] = mention.0.iter().map(entity).collect();
+            msteams["entities"] = mentioned.iter().map(entity).collect();
         }
         let mut card = card(blocks);
         card["msteams"] = msteams;
@@ -203,24 +202,11 @@ fn is_off(response: &Response) -> bool {
     chat::json(response)["error"]["code"] == "WorkflowTriggerIsNotEnabled"
 }
 
-impl Target for Teams {
-    fn class(&self) -> Class {
-        Class::Feed
-    }
-
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
-    fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
-        let url = secret_url(secrets, &self.webhook)?;
+impl Notifier for Teams {
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        let url = secret_url(attempt.secrets, &self.webhook)?;
         // Without a charset signs such as ours do not always arrive.
-        let request = |body: &Value| Outbound::post(url.clone(), "application/json; charset=utf-8", body.to_string());
-        Ok(chat::bodies(self, &delivery.event).iter().map(request).collect())
-    }
-
-    fn tries_next(&self, response: &Response) -> bool {
-        chat::refuses_body(response) && !is_off(response)
+        Ok(Outbound::post(url, "application/json; charset=utf-8", body.to_string()))
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
@@ -235,14 +221,6 @@ impl Target for Teams {
     }
 
     fn doubts_secret(&self, response: &Response) -> bool {
-        matches!(response.status, 401 | 403 | 404 | 410) || is_off(response)
-    }
-
-    fn as_draw(&self) -> Option<&dyn Draw> {
-        Some(self)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
+        doubts_url(response) || is_off(response)
     }
 }

@@ -62,8 +62,4 @@ impl Target for Tekton {
             _ => classify_in_cluster(response, now),
         }
     }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
-    }
 }

@@ -16,17 +16,15 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Size, secret_text};
+use super::chat::{self, Attempt, Draw, Notifier, Size, pings, secret_text};
 use super::markup::{self, Dialect, escape_html};
 use super::message::Message;
 use super::pause;
 use super::poke::{held, post_json};
 use super::text::{Unit, quiet};
-use super::{Class, Outbound, RenderError, Response, Target};
-use crate::domain::delivery::Delivery;
-use crate::domain::event::Event;
+use super::{Outbound, RenderError, Response};
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::{At, BaseUrl, OneOrMany, Problems, Read, parsed};
 
 /// A chat, as the API takes it.
@@ -88,7 +86,7 @@ crate::keys! {
         /// Who is pinged by what is not over and worse than info: a member's @name or numeric id.
         mention: Option<OneOrMany<Mention>>,
         /// Another API server than https://api.telegram.org.
-        api_url: Option<BaseUrl>,
+        api_url: BaseUrl = BaseUrl::known("https://api.telegram.org"),
     }
 }
 
@@ -107,8 +105,7 @@ impl Telegram {
 
 impl Draw for Telegram {
     fn draw(&self, message: &Message) -> Value {
-        let mention = self.mention.as_ref().filter(|_| message.is_pressing());
-        let mention = mention.map(|all| all.0.iter().map(|one| one.0.as_str()).collect::<Vec<_>>().join(" "));
+        let mention = pings(&self.mention, message, |one| &one.0);
         let text = markup::html(message, mention.as_deref(), HTML);
         self.addressed(json!({ "text": text, "parse_mode": "HTML" }))
     }
@@ -143,31 +140,14 @@ fn is_broken(description: &str) -> bool {
     BROKEN.iter().any(|broken| description.contains(broken))
 }
 
-impl Target for Telegram {
-    fn class(&self) -> Class {
-        Class::Feed
-    }
-
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
-    fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
-        let token = secret_text(secrets, &self.token)?;
+impl Notifier for Telegram {
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        let token = secret_text(attempt.secrets, &self.token)?;
         // The token is a part of the path: what could lead to another one is none.
         if !token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":_-".contains(&byte)) {
             return Err(RenderError::UnusableSecret(format!("the secret {} is not a bot's token", self.token)));
         }
-        let path = format!("/bot{token}/sendMessage");
-        let url =
-            self.api_url.as_ref().map_or_else(|| format!("https://api.telegram.org{path}"), |base| base.join(&path));
-        chat::bodies(self, &delivery.event).iter().map(|body| post_json(url.clone(), body)).collect()
-    }
-
-    fn tries_next(&self, response: &Response) -> bool {
-        let body = chat::json(response);
-        let description = body["description"].as_str().unwrap_or_default();
-        chat::refuses_body(response) && body["parameters"]["migrate_to_chat_id"].is_null() && !is_broken(description)
+        post_json(self.api_url.join(&format!("/bot{token}/sendMessage")), &body)
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
@@ -190,13 +170,5 @@ impl Target for Telegram {
 
     fn doubts_secret(&self, response: &Response) -> bool {
         matches!(response.status, 401 | 404)
-    }
-
-    fn as_draw(&self) -> Option<&dyn Draw> {
-        Some(self)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }

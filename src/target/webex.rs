@@ -7,19 +7,14 @@
 //! 404 for a room that the bot is not in, 429 with `Retry-After`. It knows no idempotent send.
 //! Sources: developer.webex.com, "Create a Message" and "REST API Basics" (read 2026-11).
 
-use ::http::header::AUTHORIZATION;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Size, secret_text};
+use super::chat::{Attempt, Draw, Notifier, Size, secret_text};
 use super::message::Message;
 use super::poke::post_json;
 use super::text::Unit;
-use super::{Class, Outbound, RenderError, Response, Target};
-use crate::domain::delivery::Delivery;
-use crate::domain::event::Event;
-use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use super::{Outbound, RenderError};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::BaseUrl;
 
 crate::keys! {
@@ -30,7 +25,7 @@ crate::keys! {
         /// The room's id (Y2lz…).
         room: String,
         /// Another API than https://webexapis.com.
-        api_url: Option<BaseUrl>,
+        api_url: BaseUrl = BaseUrl::known("https://webexapis.com"),
     }
 }
 
@@ -62,40 +57,10 @@ impl Draw for Webex {
     }
 }
 
-impl Target for Webex {
-    fn class(&self) -> Class {
-        Class::Feed
-    }
-
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
-    fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
-        let path = "/v1/messages";
-        let url = self.api_url.as_ref().map_or_else(|| format!("https://webexapis.com{path}"), |base| base.join(path));
-        let authorization = format!("Bearer {}", secret_text(secrets, &self.token)?);
-        let request = |body: &Value| {
-            let mut request = post_json(url.clone(), body)?;
-            request.credential(AUTHORIZATION, authorization.as_bytes())?;
-            Ok(request)
-        };
-        chat::bodies(self, &delivery.event).iter().map(request).collect()
-    }
-
-    fn tries_next(&self, response: &Response) -> bool {
-        chat::refuses_body(response)
-    }
-
-    fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
-        chat::classify(response, None, now)
-    }
-
-    fn as_draw(&self) -> Option<&dyn Draw> {
-        Some(self)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
+impl Notifier for Webex {
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        let mut request = post_json(self.api_url.join("/v1/messages"), &body)?;
+        request.bearer(secret_text(attempt.secrets, &self.token)?.as_bytes())?;
+        Ok(request)
     }
 }

@@ -9,20 +9,17 @@
 //! Sources: developer.work.weixin.qq.com/document/path/91770, "Group robots", and its table of codes as people report it
 //! (read 2026-11).
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{self, Draw, Size, secret_url};
+use super::chat::{self, Attempt, Draw, Notifier, Size, doubts_url, pinged, secret_url};
 use super::message::Message;
+use super::pause::MINUTE;
 use super::poke::{busy, held, post_json};
 use super::text::{Unit, quiet};
-use super::{Class, Outbound, RenderError, Response, Target, excerpt};
-use crate::domain::delivery::Delivery;
-use crate::domain::event::Event;
+use super::{Outbound, RenderError, Response, excerpt};
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::{At, OneOrMany, Problems, Read, parsed};
 
 /// A member as WeCom names them in a list.
@@ -59,14 +56,13 @@ crate::keys! {
 
 /// What a text takes, in bytes.
 const TEXT: usize = 2048;
-/// How long to wait after a limit by the minute, of which no answer says when it ends.
-const PAUSE: Duration = Duration::from_secs(60);
 
 impl WeCom {
     fn text(&self, message: &Message, said: &str) -> Value {
         let mut text = json!({ "content": quiet(said) });
-        if let Some(mention) = self.mention.as_ref().filter(|_| message.is_pressing()) {
-            text["mentioned_list"] = mention.0.iter().map(|one| one.0.as_str()).collect();
+        let mentioned = pinged(&self.mention, message);
+        if !mentioned.is_empty() {
+            text["mentioned_list"] = mentioned.iter().map(|one| one.0.as_str()).collect();
         }
         json!({ "msgtype": "text", "text": text })
     }
@@ -99,29 +95,16 @@ fn code(response: &Response) -> Option<i64> {
     chat::json(response)["errcode"].as_i64()
 }
 
-impl Target for WeCom {
-    fn class(&self) -> Class {
-        Class::Feed
-    }
-
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
-    fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
-        let url = secret_url(secrets, &self.webhook)?;
-        chat::bodies(self, &delivery.event).iter().map(|body| post_json(url.clone(), body)).collect()
-    }
-
-    fn tries_next(&self, response: &Response) -> bool {
-        response.status == 200 && code(response).is_some_and(|code| !matches!(code, -1 | 0 | 45_009 | 93_000))
+impl Notifier for WeCom {
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        post_json(secret_url(attempt.secrets, &self.webhook)?, &body)
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
         let said = excerpt(response);
         match (response.status, code(response)) {
             (200, Some(0)) => Outcome::Delivered,
-            (200, Some(45_009)) => chat::later(response, Some(PAUSE), now),
+            (200, Some(45_009)) => chat::later(response, Some(MINUTE), now),
             (200, Some(-1)) => busy(format!("200: WeCom is busy: {said}")),
             (200, Some(93_000)) => held(format!("200: WeCom does not know the webhook: {said}")),
             (200, _) => Outcome::Rejected { reason: format!("200: WeCom refuses this message: {said}") },
@@ -130,14 +113,6 @@ impl Target for WeCom {
     }
 
     fn doubts_secret(&self, response: &Response) -> bool {
-        matches!(response.status, 401 | 403 | 404) || code(response) == Some(93_000)
-    }
-
-    fn as_draw(&self) -> Option<&dyn Draw> {
-        Some(self)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
+        doubts_url(response) || code(response) == Some(93_000)
     }
 }

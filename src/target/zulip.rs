@@ -11,23 +11,18 @@
 //! Sources: zulip.com/api, "Send a message", "Error handling"; github.com/zulip/zulip, zerver/lib/markdown/__init__.py
 //! (the list of what is switched off has `escape`) and fenced_code.py (read 2026-11).
 
-use ::http::header::AUTHORIZATION;
-use data_encoding::BASE64;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use url::form_urlencoded;
 
-use super::chat::{self, Draw, Size, secret_text};
+use super::chat::{self, Attempt, Draw, Notifier, Size, below, pings, secret_text};
 use super::markup;
 use super::message::Message;
 use super::poke::held;
 use super::text::{self, Unit};
-use super::{Class, Outbound, RenderError, Response, Target, excerpt};
+use super::{Outbound, RenderError, Response, excerpt};
 use crate::domain::alert::Link;
-use crate::domain::delivery::Delivery;
-use crate::domain::event::Event;
 use crate::domain::outcome::Outcome;
-use crate::domain::secret::{Resolved, SecretRef};
+use crate::domain::secret::SecretRef;
 use crate::relay::format::{At, BaseUrl, OneOrMany, Problems, Read, parsed};
 
 /// Who is pinged, as Zulip writes it in a text.
@@ -93,13 +88,11 @@ fn link(title: &str, url: &str) -> String {
 
 impl Zulip {
     fn addressed(&self, message: &Message, content: &str) -> Value {
-        let mention = self.mention.as_ref().filter(|_| message.is_pressing());
-        let mention = mention.map(|all| all.0.iter().map(|one| one.0.as_str()).collect::<Vec<_>>().join(" "));
         json!({
             "type": "stream",
             "to": self.channel,
             "topic": text::cut(&message.source, TOPIC, Unit::Characters),
-            "content": mention.map_or_else(|| content.to_owned(), |mention| format!("{mention}\n{content}")),
+            "content": below(pings(&self.mention, message, |one| &one.0), content),
         })
     }
 }
@@ -140,33 +133,11 @@ fn lacks_channel(response: &Response) -> bool {
     matches!(chat::json(response)["code"].as_str(), Some("STREAM_DOES_NOT_EXIST"))
 }
 
-impl Target for Zulip {
-    fn class(&self) -> Class {
-        Class::Feed
-    }
-
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
-    fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
-        let token = secret_text(secrets, &self.token)?;
-        let authorization = format!("Basic {}", BASE64.encode(format!("{}:{token}", self.email).as_bytes()));
-        let request = |body: &Value| {
-            let mut form = form_urlencoded::Serializer::new(String::new());
-            for (name, value) in body.as_object().into_iter().flatten() {
-                form.append_pair(name, value.as_str().unwrap_or_default());
-            }
-            let url = self.url.join("/api/v1/messages");
-            let mut request = Outbound::post(url, "application/x-www-form-urlencoded", form.finish());
-            request.credential(AUTHORIZATION, authorization.as_bytes())?;
-            Ok(request)
-        };
-        chat::bodies(self, &delivery.event).iter().map(request).collect()
-    }
-
-    fn tries_next(&self, response: &Response) -> bool {
-        chat::refuses_body(response) && !lacks_channel(response)
+impl Notifier for Zulip {
+    fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
+        let mut request = Outbound::form(self.url.join("/api/v1/messages"), chat::fields(&body));
+        request.basic(&self.email, secret_text(attempt.secrets, &self.token)?.as_bytes())?;
+        Ok(request)
     }
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
@@ -177,13 +148,5 @@ impl Target for Zulip {
             400 if lacks_channel(response) => held(format!("400: Zulip refuses the channel: {}", excerpt(response))),
             _ => chat::classify(response, None, now),
         }
-    }
-
-    fn as_draw(&self) -> Option<&dyn Draw> {
-        Some(self)
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        crate::relay::format::Keys::secrets(self, seen);
     }
 }

@@ -358,4 +358,5 @@ mod teams;
 mod telegram;
 mod webex;
 mod wecom;
+mod zoom;
 mod zulip;
