@@ -523,6 +523,24 @@ async fn messages_that_are_handed_out_again_while_they_are_being_sent_arrive_in_
 }
 
 #[tokio::test]
+async fn records_of_a_batch_that_are_out_of_order_arrive_in_the_order_in_which_they_were_queued() {
+    let cloud = Cloud::deploy().await;
+    let (intake, deliver) = (cloud.function("git-webhook").await, cloud.function("deliver").await);
+    let ids = ["d-1", "d-2", "d-3", "d-4"];
+    for id in ids {
+        delivery_of(&intake.http(github("push", id, SECRET)).await.expect("answer"));
+    }
+    let mut messages = cloud.receive(&cloud.queue).await;
+    messages.reverse();
+    cloud.receivers.answer_next(1, 503);
+    let event = sqs_event(&queue_arn(&cloud.queue, REGION), &messages);
+    let kept = batch_item_failures(&deliver.invoke(event).await.expect("worked on"));
+    assert_eq!(kept.len(), 4, "all others wait behind the first, wherever it stood");
+    cloud.drain(&deliver).await;
+    assert_eq!(cloud.arrived(), ids);
+}
+
+#[tokio::test]
 async fn what_cannot_be_deleted_held_or_counted_now_is_not_lost() {
     let cloud = Cloud::deploy().await;
     let faults = Faults::before(moto_url()).await;
