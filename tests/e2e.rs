@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
+#[path = "support/cloud.rs"]
+mod cloud;
 #[path = "support/faults.rs"]
 mod faults;
 #[path = "support/lambda.rs"]
@@ -14,257 +16,20 @@ mod moto;
 #[path = "support/receiver.rs"]
 mod receiver;
 
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};
-use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName};
-use aws_sdk_ssm::types::ParameterType;
+use cloud::{Cloud, REGION, SECRET, TOKEN, google, mac, moto};
 use faults::{Fault, Faults};
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use lambda::{Function, HttpAnswer, HttpEvent, batch_item_failures, queue_arn, sqs_event};
-use moto::Moto;
-use receiver::{FluxReceivers, Receiver};
+use lambda::{HttpAnswer, HttpEvent, batch_item_failures, binary, queue_arn, sqs_event};
+use receiver::webhook_path;
 use serde_json::{Value, json};
 use sluice::domain::delivery::DeadLetter;
 use sluice::domain::outcome::GivenUp;
-use sluice::domain::secret::Secret;
-use sluice::rim::aws::from_variables;
-use sluice::source::jwt;
 
-const REGION: &str = "eu-central-1";
-const TOKEN: &str = "hunter2-receiver-token";
-const SECRET: &str = "hunter2-github-secret";
-
-fn moto_url() -> String {
-    static MOTO: OnceLock<Moto> = OnceLock::new();
-    MOTO.get_or_init(Moto::start).url()
-}
-
-fn binary(name: &str) -> PathBuf {
-    match std::env::var_os("SLUICE_TEST_BIN_DIR") {
-        Some(folder) => PathBuf::from(folder).join(name),
-        None => match name {
-            "git-webhook" => env!("CARGO_BIN_EXE_git-webhook").into(),
-            "registry-push" => env!("CARGO_BIN_EXE_registry-push").into(),
-            "deliver" => env!("CARGO_BIN_EXE_deliver").into(),
-            "sluice" => env!("CARGO_BIN_EXE_sluice").into(),
-            other => panic!("no binary {other}"),
-        },
-    }
-}
-
-/// One deployment of its own in the shared cloud.
-struct Cloud {
-    /// What makes its names its own.
-    prefix: String,
-    queue: String,
-    dead_letters: String,
-    sqs: aws_sdk_sqs::Client,
-    ssm: aws_sdk_ssm::Client,
-    dynamodb: aws_sdk_dynamodb::Client,
-    receivers: FluxReceivers,
-    /// Where the issuer of tokens publishes its keys.
-    key_set: String,
-}
-
-impl Cloud {
-    async fn deploy() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let prefix = format!("e2e{}", NUMBER.fetch_add(1, Ordering::SeqCst));
-        let sdk = from_variables(|name| match name {
-            "AWS_REGION" => Some(REGION.into()),
-            "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("test".into()),
-            "AWS_ENDPOINT_URL" => Some(moto_url()),
-            _ => None,
-        });
-        let sqs = aws_sdk_sqs::Client::new(sdk.config());
-        let mut urls = Vec::new();
-        for name in ["deliveries", "dead-letters"] {
-            let created = sqs
-                .create_queue()
-                .queue_name(format!("{prefix}-{name}.fifo"))
-                .attributes(QueueAttributeName::FifoQueue, "true")
-                .attributes(QueueAttributeName::VisibilityTimeout, "30")
-                .send()
-                .await
-                .expect("queue");
-            urls.push(created.queue_url.expect("url"));
-        }
-        let dead_letters = urls.pop().expect("two queues");
-        let queue = urls.pop().expect("two queues");
-        let dynamodb = aws_sdk_dynamodb::Client::new(sdk.config());
-        let mut table = dynamodb.create_table().table_name(&prefix).billing_mode(BillingMode::PayPerRequest);
-        for (name, kind) in [("pk", KeyType::Hash), ("sk", KeyType::Range)] {
-            let attribute = AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S);
-            let key = KeySchemaElement::builder().attribute_name(name).key_type(kind);
-            table = table
-                .attribute_definitions(attribute.build().expect("attribute"))
-                .key_schema(key.build().expect("key"));
-        }
-        table.send().await.expect("table");
-        let receivers = FluxReceivers::with(Receiver::new("github", "apps", "flux-system", TOKEN));
-        let ssm = aws_sdk_ssm::Client::new(sdk.config());
-        let key_set = publish_keys().await;
-        let cloud = Self { prefix, queue, dead_letters, sqs, ssm, dynamodb, receivers, key_set };
-        cloud.store_secret("github", SECRET).await;
-        let secrets = aws_sdk_secretsmanager::Client::new(sdk.config());
-        let value = json!({ "receiver": { "token": TOKEN } }).to_string();
-        secrets
-            .create_secret()
-            .name(format!("{}/cluster", cloud.prefix))
-            .secret_string(value)
-            .send()
-            .await
-            .expect("secret");
-        let parameter =
-            cloud.ssm.put_parameter().name(format!("/{}/relay", cloud.prefix)).r#type(ParameterType::String);
-        parameter.value(cloud.relay_file().to_string()).send().await.expect("relay file");
-        cloud
-    }
-
-    async fn store_secret(&self, name: &str, value: &str) {
-        let parameter = self.ssm.put_parameter().name(format!("/{}/{name}", self.prefix)).value(value);
-        parameter.r#type(ParameterType::SecureString).overwrite(true).send().await.expect("parameter");
-    }
-
-    fn relay_file(&self) -> Value {
-        json!({
-            "sources": {
-                "github": { "type": "github", "secret": format!("ssm:/{}/github", self.prefix) },
-                "hub": { "type": "dockerhub", "secret": format!("ssm:/{}/github", self.prefix) },
-                "ecr": { "type": "ecr", "regions": [REGION] },
-                "gcr": {
-                    "type": "gcr", "audience": "https://relay.example.com/gcr", "service_account": "a@b.example",
-                    "jwks_url": self.key_set,
-                },
-            },
-            "targets": { "prod": {
-                "type": "flux",
-                "url": self.receivers.url(),
-                "receiver": { "type": "github", "name": "apps", "namespace": "flux-system" },
-                "token": format!("secretsmanager:{}/cluster#receiver.token", self.prefix),
-            } },
-            "routes": [
-                { "from": "github", "when": { "event": "push", "ref": "refs/heads/main" }, "to": ["prod"] },
-                { "from": ["hub", "ecr", "gcr"], "when": { "tag": "*" }, "to": ["prod"] },
-            ],
-            "egress": { "allow": ["127.0.0.0/8"] },
-        })
-    }
-
-    fn environment(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("SLUICE_CONFIG", format!("ssm:/{}/relay:1", self.prefix)),
-            ("SLUICE_QUEUE_URL", self.queue.clone()),
-            ("SLUICE_DEAD_LETTER_URL", self.dead_letters.clone()),
-            ("SLUICE_STATE_TABLE", self.prefix.clone()),
-            ("AWS_ENDPOINT_URL", moto_url()),
-            ("AWS_REGION", REGION.into()),
-            ("AWS_ACCESS_KEY_ID", "test".into()),
-            ("AWS_SECRET_ACCESS_KEY", "test".into()),
-            ("AWS_LAMBDA_LOG_LEVEL", "DEBUG".into()),
-            ("NO_PROXY", "127.0.0.1".into()),
-        ]
-    }
-
-    async fn function(&self, name: &str) -> Function {
-        self.function_at(name, &moto_url()).await
-    }
-
-    /// The function with another way to AWS.
-    async fn function_at(&self, name: &str, endpoint: &str) -> Function {
-        let settings = Function::builder(binary(name)).name(name).timeout(Duration::from_secs(60));
-        let settings = settings.envs(self.environment()).env("AWS_ENDPOINT_URL", endpoint);
-        settings.start().await.unwrap_or_else(|error| panic!("{error}"))
-    }
-
-    /// Takes messages off the queue as the trigger does, again and again, until there are none.
-    async fn drain(&self, deliver: &Function) {
-        while self.left().await > 0 {
-            if let Some(event) = self.batch().await {
-                deliver.invoke(event).await.expect("worked on");
-            }
-        }
-    }
-
-    /// What the receiver took, by the senders' ids, each at its first arrival.
-    fn arrived(&self) -> Vec<String> {
-        let mut ids = Vec::new();
-        for one in self.receivers.accepted() {
-            let id = one.header("x-github-delivery").expect("id").to_owned();
-            if !ids.contains(&id) {
-                ids.push(id);
-            }
-        }
-        ids
-    }
-
-    /// Makes messages that were handed out visible, as when their time is over.
-    async fn expire(&self, messages: &[aws_sdk_sqs::types::Message]) {
-        for message in messages {
-            let handle = message.receipt_handle().expect("handle");
-            let change = self.sqs.change_message_visibility().queue_url(&self.queue).receipt_handle(handle);
-            change.visibility_timeout(0).send().await.expect("visible");
-        }
-    }
-
-    /// Takes messages off the queue as the trigger of the function does, and hands them to it.
-    async fn trigger(&self, deliver: &Function) -> Vec<String> {
-        let event = self.batch().await.expect("a message is waiting");
-        batch_item_failures(&deliver.invoke(event).await.expect("the batch was worked on"))
-    }
-
-    async fn batch(&self) -> Option<Value> {
-        let messages = self.receive(&self.queue).await;
-        (!messages.is_empty()).then(|| sqs_event(&queue_arn(&self.queue, REGION), &messages))
-    }
-
-    async fn receive(&self, queue: &str) -> Vec<aws_sdk_sqs::types::Message> {
-        let received = self
-            .sqs
-            .receive_message()
-            .queue_url(queue)
-            .max_number_of_messages(10)
-            .wait_time_seconds(5)
-            .message_system_attribute_names(MessageSystemAttributeName::All);
-        received.send().await.expect("received").messages.unwrap_or_default()
-    }
-
-    /// Messages that are in the delivery queue, in flight ones included.
-    async fn left(&self) -> u32 {
-        self.in_queue(&self.queue).await
-    }
-
-    async fn in_queue(&self, queue: &str) -> u32 {
-        let attributes = self.sqs.get_queue_attributes().queue_url(queue).attribute_names(QueueAttributeName::All);
-        let attributes = attributes.send().await.expect("attributes").attributes.expect("attributes");
-        let number = |name: QueueAttributeName| attributes[&name].parse::<u32>().expect("number");
-        number(QueueAttributeName::ApproximateNumberOfMessages)
-            + number(QueueAttributeName::ApproximateNumberOfMessagesNotVisible)
-    }
-
-    async fn state(&self) -> Vec<String> {
-        let items = self.dynamodb.scan().table_name(&self.prefix).send().await.expect("scan").items.unwrap_or_default();
-        items.iter().map(|item| format!("{item:?}")).collect()
-    }
-}
-
-/// The throw-away keys as their owner publishes them; the private parts are not used by who checks.
-fn keys() -> Value {
-    json!({ "keys": [serde_json::from_str::<Value>(include_str!("data/throw-away-rsa-keys.json")).expect("JSON")[0]] })
-}
-
-async fn publish_keys() -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let url = format!("http://{}/certs", listener.local_addr().expect("address"));
-    let certs = axum::routing::get(|| async { axum::Json(keys()) });
-    let published = axum::Router::new().route("/certs", certs);
-    tokio::spawn(async move { axum::serve(listener, published).await });
-    url
-}
+/// How long a test waits for what it says will come.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn sample(name: &str) -> (Vec<(String, String)>, Vec<u8>) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("events/github");
@@ -274,12 +39,20 @@ fn sample(name: &str) -> (Vec<(String, String)>, Vec<u8>) {
     (headers, std::fs::read(folder.join(format!("{name}.json"))).expect("body"))
 }
 
+/// A push as Docker Hub tells it: unsigned, to a URL that only who knows the secret can know.
+fn hub(tag: &str, secret: &str) -> HttpEvent {
+    let push = json!({
+        "push_data": { "tag": tag, "pushed_at": 1_787_220_131, "pusher": "acme" },
+        "repository": { "repo_name": "acme/app", "namespace": "acme", "name": "app" },
+    });
+    let event = HttpEvent::post(&format!("/hub/{}", mac(secret, b"sluice:hub")));
+    event.header("Content-Type", "application/json").body(push.to_string())
+}
+
 /// A delivery as GitHub makes it.
 fn github(name: &str, delivery_id: &str, secret: &str) -> HttpEvent {
     let (headers, body) = sample(name);
-    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(secret.as_bytes()).expect("any length");
-    mac.update(&body);
-    let signature = format!("sha256={}", data_encoding::HEXLOWER.encode(&mac.finalize().into_bytes()));
+    let signature = format!("sha256={}", mac(secret, &body));
     let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     HttpEvent::post("/github")
         .headers(headers.filter(|(name, _)| !name.eq_ignore_ascii_case("x-github-delivery")))
@@ -333,18 +106,9 @@ async fn a_github_push_comes_out_at_a_flux_receiver_with_the_path_headers_and_si
 async fn registry_pushes_come_in_by_url_token_and_by_eventbridge_and_out_at_the_same_receiver() {
     let cloud = Cloud::deploy().await;
     let (intake, deliver) = (cloud.function("registry-push").await, cloud.function("deliver").await);
-    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).expect("any length");
-    mac.update(b"sluice:hub");
-    let token = data_encoding::HEXLOWER.encode(&mac.finalize().into_bytes());
-    let push = json!({
-        "push_data": { "tag": "1.2.3", "pushed_at": 1_787_220_131, "pusher": "acme" },
-        "repository": { "repo_name": "acme/app", "namespace": "acme", "name": "app" },
-    });
-    let body = push.to_string();
-    let hub = |path: String| HttpEvent::post(&path).header("Content-Type", "application/json").body(body.clone());
-    delivery_of(&intake.http(hub(format!("/hub/{token}"))).await.expect("answer"));
-    assert_eq!(intake.http(hub("/hub/wrong".into())).await.expect("answer").status, 404);
-    assert_eq!(intake.http(hub("/github".into())).await.expect("answer").status, 404, "another function's");
+    delivery_of(&intake.http(hub("1.2.3", SECRET)).await.expect("answer"));
+    assert_eq!(intake.http(hub("1.2.3", "another secret")).await.expect("answer").status, 404);
+    assert_eq!(intake.http(github("push", "d-1", SECRET)).await.expect("answer").status, 404, "another function's");
 
     let image = |region: &str, tag: &str| {
         json!({
@@ -365,12 +129,10 @@ async fn registry_pushes_come_in_by_url_token_and_by_eventbridge_and_out_at_the_
     assert_eq!(told, [(Some("docker.io/acme/app"), Some("1.2.3")), (Some(ecr.as_str()), Some("2.0.0"))]);
 
     // Where HTTP would say 503, the invocation fails, so that EventBridge tries again.
-    let settings = Function::builder(binary("registry-push")).name("registry-push").timeout(Duration::from_secs(60));
-    let nowhere = format!("{}/123456789012/nowhere.fifo", moto_url());
-    let cut_off = settings.envs(cloud.environment()).env("SLUICE_QUEUE_URL", nowhere).start().await;
-    let cut_off = cut_off.unwrap_or_else(|error| panic!("{error}"));
+    let nowhere = format!("{}/123456789012/nowhere.fifo", moto().url());
+    let cut_off = cloud.function_with("registry-push", &[("SLUICE_QUEUE_URL", &nowhere)]).await;
     assert!(cut_off.invoke(image(REGION, "4.0.0")).await.is_err());
-    assert!(!intake.output().await.contains(&token), "a URL token is in the log");
+    assert!(!intake.output().await.contains(&mac(SECRET, b"sluice:hub")), "a URL token is in the log");
 }
 
 #[tokio::test]
@@ -403,15 +165,63 @@ async fn senders_are_answered_as_the_contract_says() {
 }
 
 #[tokio::test]
-async fn a_secret_is_rotated_without_a_deploy_and_without_losing_an_event() {
+async fn secrets_that_change_in_the_middle_of_traffic_refuse_nobody_and_lose_and_double_nothing() {
+    const PUSHES: usize = 20;
+    let (new, new_token) = ("hunter2-rotated-secret", "hunter2-rotated-token");
     let cloud = Cloud::deploy().await;
-    let intake = cloud.function("git-webhook").await;
-    delivery_of(&intake.http(github("push", "d-1", SECRET)).await.expect("answer"));
-    cloud.store_secret("github", "hunter2-rotated").await;
-    // The sender may have the new one at once, or still the old one.
-    delivery_of(&intake.http(github("push", "d-2", "hunter2-rotated")).await.expect("answer"));
-    delivery_of(&intake.http(github("push", "d-3", SECRET)).await.expect("answer"));
-    assert_eq!(intake.http(github("push", "d-4", "hunter2-wrong")).await.expect("answer").status, 401);
+    let (git, registry) = (cloud.function("git-webhook").await, cloud.function("registry-push").await);
+    let deliver = cloud.function("deliver").await;
+    let sending = async {
+        // Two pushes a turn.
+        for number in 0..PUSHES {
+            match number {
+                4 => cloud.store_secret("github", new).await,
+                // When all so far has arrived, the cluster's token changes; its path follows a while later, and our
+                // store learns of it last. Each time one more request is refused before it goes on.
+                8 => {
+                    cloud.receivers.wait_for_accepted(16).await;
+                    cloud.receivers.change_secret("apps", new_token);
+                }
+                12 => {
+                    cloud.receivers.wait_for_requests(17).await;
+                    cloud.receivers.reconcile("apps");
+                }
+                16 => {
+                    cloud.receivers.wait_for_requests(18).await;
+                    cloud.store_token(new_token).await;
+                }
+                _ => {}
+            }
+            // Of the senders, some have the new secret at once and some much later.
+            let secret = if number < 4 || (number < 16 && number % 2 == 0) { SECRET } else { new };
+            delivery_of(&git.http(github("push", &format!("d-{number}"), secret)).await.expect("answer"));
+            delivery_of(&registry.http(hub(&format!("t-{number}"), secret)).await.expect("answer"));
+        }
+    };
+    let delivering = async {
+        while cloud.receivers.accepted().len() < 2 * PUSHES {
+            if let Some(event) = cloud.batch().await {
+                deliver.invoke(event).await.expect("worked on");
+            }
+        }
+    };
+    let all = async { tokio::join!(sending, delivering) };
+    tokio::time::timeout(PATIENCE, all).await.expect("everything arrives");
+
+    let accepted = cloud.receivers.accepted();
+    let id = |one: &receiver::Received| match one.json()["tag"].as_str() {
+        Some(tag) => tag.to_owned(),
+        None => one.header("x-github-delivery").expect("id").to_owned(),
+    };
+    let arrived: BTreeSet<_> = accepted.iter().map(id).collect();
+    let sent = (0..PUSHES).flat_map(|number| [format!("d-{number}"), format!("t-{number}")]);
+    assert_eq!((accepted.len(), arrived), (2 * PUSHES, sent.collect()), "each once");
+    let path = |token: &str| webhook_path(token.as_bytes(), "apps", "flux-system");
+    assert_eq!((&accepted[0].target, &accepted[2 * PUSHES - 1].target), (&path(TOKEN), &path(new_token)));
+    let refused: BTreeSet<_> = cloud.receivers.rejected().iter().map(|one| one.status).collect();
+    assert!(refused.contains(&400) && refused.contains(&404), "the token was missing for a while: {refused:?}");
+    assert_eq!((cloud.left().await, cloud.in_queue(&cloud.dead_letters).await), (0, 0));
+    assert_eq!(git.http(github("push", "d-x", "hunter2-wrong")).await.expect("answer").status, 401);
 }
 
 #[tokio::test]
@@ -470,14 +280,12 @@ async fn a_function_killed_in_mid_batch_loses_nothing() {
 #[tokio::test]
 async fn there_is_no_2xx_before_the_queue_has_everything_and_what_is_sent_again_meanwhile_is_queued_once() {
     let cloud = Cloud::deploy().await;
-    let faults = Faults::before(moto_url()).await;
+    let faults = Faults::before(moto().url()).await;
     let mut relay = cloud.relay_file();
     relay["targets"]["second"] = relay["targets"]["prod"].clone();
     relay["routes"][0]["to"] = json!(["prod", "second"]);
-    let settings = Function::builder(binary("git-webhook")).name("git-webhook").timeout(Duration::from_secs(60));
-    let settings = settings.envs(cloud.environment()).env("AWS_ENDPOINT_URL", &faults.url);
-    let intake = settings.env("SLUICE_CONFIG", relay.to_string()).start().await;
-    let intake = intake.unwrap_or_else(|error| panic!("{error}"));
+    let variables = [("SLUICE_CONFIG", &*relay.to_string()), ("AWS_ENDPOINT_URL", &faults.url)];
+    let intake = cloud.function_with("git-webhook", &variables).await;
     let mut queued = 0;
     for (i, fault) in [Fault::Throttled, Fault::Down, Fault::Partial, Fault::Unanswered].into_iter().enumerate() {
         let event = || github("push", &format!("d-{i}"), SECRET);
@@ -523,11 +331,29 @@ async fn messages_that_are_handed_out_again_while_they_are_being_sent_arrive_in_
 }
 
 #[tokio::test]
+async fn records_of_a_batch_that_are_out_of_order_arrive_in_the_order_in_which_they_were_queued() {
+    let cloud = Cloud::deploy().await;
+    let (intake, deliver) = (cloud.function("git-webhook").await, cloud.function("deliver").await);
+    let ids = ["d-1", "d-2", "d-3", "d-4"];
+    for id in ids {
+        delivery_of(&intake.http(github("push", id, SECRET)).await.expect("answer"));
+    }
+    let mut messages = cloud.receive(&cloud.queue).await;
+    messages.reverse();
+    cloud.receivers.answer_next(1, 503);
+    let event = sqs_event(&queue_arn(&cloud.queue, REGION), &messages);
+    let kept = batch_item_failures(&deliver.invoke(event).await.expect("worked on"));
+    assert_eq!(kept.len(), 4, "all others wait behind the first, wherever it stood");
+    cloud.drain(&deliver).await;
+    assert_eq!(cloud.arrived(), ids);
+}
+
+#[tokio::test]
 async fn what_cannot_be_deleted_held_or_counted_now_is_not_lost() {
     let cloud = Cloud::deploy().await;
-    let faults = Faults::before(moto_url()).await;
+    let faults = Faults::before(moto().url()).await;
     let intake = cloud.function("git-webhook").await;
-    let deliver = cloud.function_at("deliver", &faults.url).await;
+    let deliver = cloud.function_with("deliver", &[("AWS_ENDPOINT_URL", &faults.url)]).await;
     let operations = ["AmazonSQS.DeleteMessage", "AmazonSQS.ChangeMessageVisibility", "DynamoDB"];
     let mut sent = Vec::new();
     for (i, operation) in operations.into_iter().enumerate() {
@@ -554,22 +380,42 @@ async fn what_cannot_be_deleted_held_or_counted_now_is_not_lost() {
 #[tokio::test]
 async fn while_the_secret_store_is_down_deliveries_wait_and_while_it_is_slow_they_arrive() {
     let cloud = Cloud::deploy().await;
-    let faults = Faults::before(moto_url()).await;
+    let faults = Faults::before(moto().url()).await;
     let intake = cloud.function("git-webhook").await;
     for id in ["d-1", "d-2"] {
         delivery_of(&intake.http(github("push", id, SECRET)).await.expect("answer"));
     }
     for fault in [Fault::Down, Fault::Throttled] {
         faults.at("secretsmanager", fault);
-        let deliver = cloud.function_at("deliver", &faults.url).await;
+        let deliver = cloud.function_with("deliver", &[("AWS_ENDPOINT_URL", &faults.url)]).await;
         assert_eq!(cloud.trigger(&deliver).await.len(), 2, "{fault:?}");
     }
     assert!(cloud.receivers.requests().is_empty());
     faults.at("secretsmanager", Fault::Slow(Duration::from_secs(1)));
-    let deliver = cloud.function_at("deliver", &faults.url).await;
+    let deliver = cloud.function_with("deliver", &[("AWS_ENDPOINT_URL", &faults.url)]).await;
     cloud.drain(&deliver).await;
     assert_eq!(cloud.arrived(), ["d-1", "d-2"]);
     assert_eq!(cloud.in_queue(&cloud.dead_letters).await, 0);
+}
+
+#[tokio::test]
+async fn while_the_secret_store_is_down_senders_are_told_to_come_again_and_while_it_is_slow_they_are_let_in() {
+    let cloud = Cloud::deploy().await;
+    let faults = Faults::before(moto().url()).await;
+    // The relay file is at hand: only secrets are missing.
+    let relay = cloud.relay_file().to_string();
+    let variables = [("SLUICE_CONFIG", &*relay), ("AWS_ENDPOINT_URL", &*faults.url)];
+    for fault in [Fault::Down, Fault::Throttled] {
+        faults.at("AmazonSSM", fault);
+        let intake = cloud.function_with("git-webhook", &variables).await;
+        let answer = intake.http(github("push", "d-1", SECRET)).await.expect("answer");
+        assert_eq!(answer.status, 503, "{fault:?}: {}", answer.text());
+        assert!(answer.headers.contains_key("retry-after"), "{fault:?}");
+    }
+    assert_eq!(cloud.left().await, 0);
+    faults.at("AmazonSSM", Fault::Slow(Duration::from_secs(1)));
+    let intake = cloud.function_with("git-webhook", &variables).await;
+    delivery_of(&intake.http(github("push", "d-1", SECRET)).await.expect("answer"));
 }
 
 #[tokio::test]
@@ -592,10 +438,8 @@ async fn a_poison_message_is_a_dead_letter_and_those_behind_it_pass_in_order() {
 #[tokio::test]
 async fn without_its_queue_the_function_answers_503_and_never_2xx() {
     let cloud = Cloud::deploy().await;
-    let settings = Function::builder(binary("git-webhook")).name("git-webhook").timeout(Duration::from_secs(60));
-    let nowhere = format!("{}/123456789012/nowhere.fifo", moto_url());
-    let intake = settings.envs(cloud.environment()).env("SLUICE_QUEUE_URL", nowhere).start().await;
-    let intake = intake.unwrap_or_else(|error| panic!("{error}"));
+    let nowhere = format!("{}/123456789012/nowhere.fifo", moto().url());
+    let intake = cloud.function_with("git-webhook", &[("SLUICE_QUEUE_URL", &nowhere)]).await;
     let answer = intake.http(github("push", "d-1", SECRET)).await.expect("answer");
     assert_eq!(answer.status, 503);
     assert_eq!(answer.headers["retry-after"], "5");
@@ -605,8 +449,7 @@ async fn without_its_queue_the_function_answers_503_and_never_2xx() {
 async fn a_relay_file_with_problems_ends_the_start_and_the_log_names_them() {
     let cloud = Cloud::deploy().await;
     let wrong = r#"{"sources":{"github":{"type":"githib"}}}"#;
-    let settings = Function::builder(binary("git-webhook")).name("git-webhook").timeout(Duration::from_secs(60));
-    let started = settings.envs(cloud.environment()).env("SLUICE_CONFIG", wrong).start().await;
+    let started = cloud.settings("git-webhook").env("SLUICE_CONFIG", wrong).start().await;
     let Err(error) = started else { panic!("it started") };
     assert!(error.to_string().contains("did you mean `github`?"), "{error}");
 }
@@ -642,18 +485,8 @@ async fn an_ecr_push_invokes_the_function_and_comes_out_at_the_receiver() {
 async fn a_token_that_google_signed_is_checked_by_the_keys_that_it_publishes() {
     let cloud = Cloud::deploy().await;
     let intake = cloud.function("registry-push").await;
-    let now = jiff::Timestamp::now().as_second();
-    let notice = |email: &str| {
-        let claims = json!({
-            "iss": "https://accounts.google.com", "aud": "https://relay.example.com/gcr", "email": email,
-            "email_verified": true, "iat": now, "exp": now + 3600,
-        });
-        let token = jwt::sign(&claims, &Secret::new(keys().to_string())).expect("signed");
-        let body = include_bytes!("../events/gcr/wrapped-insert.json");
-        HttpEvent::post("/gcr").header("Authorization", &format!("Bearer {token}")).body(body.as_slice())
-    };
-    delivery_of(&intake.http(notice("a@b.example")).await.expect("answer"));
-    assert_eq!(intake.http(notice("other@b.example")).await.expect("answer").status, 401);
+    delivery_of(&intake.http(google("a@b.example").1).await.expect("answer"));
+    assert_eq!(intake.http(google("other@b.example").1).await.expect("answer").status, 401);
     let output = intake.output().await;
     assert!(!output.contains("eyJ"), "a token in the log: {output}");
 }
@@ -711,9 +544,8 @@ async fn an_agent_delivers_inside_its_network_and_stops_without_losing_or_repeat
     relay["targets"]["prod"]["agent"] = "inside".into();
     let queues = json!({ "inside": cloud.queue }).to_string();
     // The delivery queue itself is not there: what is the agent's does not touch it.
-    let nowhere = format!("{}/123456789012/nowhere.fifo", moto_url());
-    let settings = Function::builder(binary("git-webhook")).name("git-webhook").timeout(Duration::from_secs(60));
-    let settings = settings.envs(cloud.environment()).env("SLUICE_CONFIG", relay.to_string());
+    let nowhere = format!("{}/123456789012/nowhere.fifo", moto().url());
+    let settings = cloud.settings("git-webhook").env("SLUICE_CONFIG", relay.to_string());
     let without = settings.clone().start().await;
     assert!(without.is_err_and(|error| error.to_string().contains("SLUICE_AGENT_QUEUES has no queue")));
     let settings = settings.env("SLUICE_QUEUE_URL", nowhere).env("SLUICE_AGENT_QUEUES", queues);

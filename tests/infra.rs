@@ -1,6 +1,7 @@
 //! The module as a user has it: every example is applied to an emulated AWS with the real provider, an event comes in by the
 //! API's route or an EventBridge rule and comes out at a receiver through the functions as they were deployed, every
-//! call is held against the policy of its function, a second plan is empty, and destroying leaves nothing.
+//! call is held against the policy of its function, a second plan is empty, no secret is in plan, state or anything that
+//! was written, and destroying leaves nothing.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
@@ -10,6 +11,8 @@ mod deployed;
 mod lambda;
 #[path = "support/moto.rs"]
 mod moto;
+#[path = "support/needles.rs"]
+mod needles;
 #[path = "support/receiver.rs"]
 mod receiver;
 
@@ -90,8 +93,9 @@ impl Chats {
             if let Some(status) = state.next.pop() {
                 return (StatusCode::from_u16(status).expect("a status"), "{}");
             }
-            state.said.push(uri.path().trim_start_matches('/').to_owned());
-            (StatusCode::OK, if uri.path() == "/slack" { "ok" } else { "{\"id\":\"1\"}" })
+            let chat = uri.path().split('/').nth(1).unwrap_or_default();
+            state.said.push(chat.to_owned());
+            (StatusCode::OK, if chat == "slack" { "ok" } else { "{\"id\":\"1\"}" })
         }
         let state = Arc::<Mutex<Channels>>::default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -104,7 +108,8 @@ impl Chats {
     /// Stores where they are, as the examples tell their user to.
     fn store(&self, cloud: &Deployed) {
         for chat in ["slack", "discord"] {
-            cloud.store_parameter(&format!("/sluice/{chat}"), &format!("{}/{chat}", self.url));
+            let webhook = format!("{}/{chat}/hunter2-webhook", self.url);
+            cloud.store_parameter(&format!("/sluice/{chat}"), &webhook);
         }
     }
 
@@ -187,6 +192,7 @@ async fn several_clusters_are_served_from_one_relay_one_of_them_from_inside_its_
     let working = ["sluice-git-webhook", "sluice-registry-push", "sluice-deliver", "sluice-agent-prod"];
     cloud.assert_rights_are_enough_and_no_more(&working, &[]);
     cloud.assert_a_second_plan_is_empty();
+    cloud.assert_no_secret_is_told().await;
     cloud.assert_destroy_leaves_nothing_but(&[]);
 }
 
@@ -226,6 +232,7 @@ async fn a_push_to_ecr_reaches_a_cluster_that_nobody_can_reach_by_an_agent_insid
         &[("sluice-registry-push", "Enqueue", "sqs:SendMessage")],
     );
     cloud.assert_a_second_plan_is_empty();
+    cloud.assert_no_secret_is_told().await;
     cloud.assert_destroy_leaves_nothing_but(&[]);
 }
 
@@ -267,6 +274,7 @@ async fn github_and_ghcr_reach_a_flux_cluster_and_what_flux_says_of_it_reaches_c
     let working = ["sluice-git-webhook", "sluice-registry-push", "sluice-alert-intake", "sluice-deliver"];
     cloud.assert_rights_are_enough_and_no_more(&working, &[]);
     cloud.assert_a_second_plan_is_empty();
+    cloud.assert_no_secret_is_told().await;
     cloud.assert_destroy_leaves_nothing_but(&["/sluice/slack", "/sluice/discord"]);
 }
 
@@ -311,5 +319,6 @@ async fn alerts_of_flux_alertmanager_and_cloudwatch_reach_chats() {
         &[("sluice-deliver", "WorkOnDeliveries", "sqs:SendMessage")],
     );
     cloud.assert_a_second_plan_is_empty();
+    cloud.assert_no_secret_is_told().await;
     cloud.assert_destroy_leaves_nothing_but(&["/sluice/slack", "/sluice/discord"]);
 }

@@ -1,110 +1,49 @@
-//! No secret, and nothing that stands for one, is in anything that `sluice serve` writes or says: everything is driven
-//! with secrets that can be recognised, at the level of logs at which the most is said, and then searched for them.
+//! No secret, and nothing that stands for one, is in anything that `sluice serve` or the functions write or say: everything
+//! is driven with secrets that can be recognised, at the level of logs at which the most is said, and then searched for
+//! them. What the module for OpenTofu keeps is searched in tests/infra.rs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
+#[path = "support/cloud.rs"]
+mod cloud;
+#[path = "support/lambda.rs"]
+mod lambda;
+#[path = "support/moto.rs"]
+mod moto;
 #[path = "support/needles.rs"]
 mod needles;
+#[path = "support/receiver.rs"]
+mod receiver;
+#[path = "support/repeater.rs"]
+mod repeater;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::http::{HeaderMap, StatusCode, Uri};
-use axum::routing::any;
-use data_encoding::BASE64;
+use cloud::{Cloud, TOKEN, google, mac, moto};
+use lambda::{Function, HttpEvent};
 use needles::Needles;
-use serde_json::Value;
+use repeater::{FORGED, Repeater, SAMPLES};
+use serde_json::{Value, json};
+use sluice::domain::secret::{Resolved, Secret};
+use sluice::relay::Relay;
+use sluice::rim::local::samples;
+use sluice::rim::yaml;
+use sluice::source::{self, Request, Via};
 
-/// Sources, each with a sample that its type has.
-const SOURCES: &str = "
-  github: { type: github, secret: 'file:DIR/github' }
-  ghcr: { type: ghcr, secret: 'file:DIR/ghcr' }
-  gitlab: { type: gitlab, token: 'file:DIR/gitlab' }
-  hub: { type: dockerhub, secret: 'file:DIR/hub' }
-  harbor: { type: harbor, secret: 'file:DIR/harbor' }
-  alertmanager: { type: alertmanager, secret: 'file:DIR/alertmanager' }
-  flux: { type: flux, secret: 'file:DIR/flux' }
-";
-const SAMPLES: [(&str, &str); 7] = [
-    ("github", "github/push"),
-    ("ghcr", "ghcr/package-published"),
-    ("gitlab", "gitlab/push"),
-    ("hub", "dockerhub/push"),
-    ("harbor", "harbor/push"),
-    ("alertmanager", "alertmanager/firing"),
-    ("flux", "flux/helmrelease-upgrade-failed"),
-];
-/// Targets of every way in which a request carries a secret: in a header, in the path, in the body, as a key.
-const TARGETS: &str = "
-  receiver: { type: flux, url: URL, receiver: { type: generic-hmac, name: apps, namespace: a }, token: 'file:DIR/receiver' }
-  pushes: { type: flux, url: URL, receiver: { type: github, name: apps, namespace: a }, token: 'file:DIR/pushes' }
-  bearer: { type: http, url: URL/bearer, auth: { bearer: 'file:DIR/bearer' } }
-  basic: { type: http, url: URL/basic, auth: { basic: { username: sluice, password: 'file:DIR/basic' } } }
-  header: { type: http, url: URL/header, auth: { header: { name: X-Token, value: 'file:DIR/header' } } }
-  signed: { type: http, url: URL/signed, auth: { standard_webhooks: 'file:DIR/signed' } }
-  jenkins: { type: jenkins, url: URL/jenkins, secret: 'file:DIR/jenkins' }
-  argocd: { type: argocd, url: URL/argocd, secret: 'file:DIR/argocd' }
-  kargo: { type: kargo, url: URL/kargo/abc, secret: 'file:DIR/kargo' }
-  dispatch: { type: github-dispatch, repository: acme/deploy, token: 'file:DIR/dispatch', api_url: URL/dispatch }
-  trigger: { type: gitlab-trigger, repository: acme/deploy, token: 'file:DIR/trigger', api_url: URL/trigger }
-  slack: { type: slack, webhook: 'file:DIR/slack' }
-  bot: { type: slack, token: 'file:DIR/bot', channel: C012AB3CD, api_url: URL/bot }
-  telegram: { type: telegram, token: 'file:DIR/telegram', chat: -1001, api_url: URL/telegram }
-  pagerduty: { type: pagerduty, routing_key: 'file:DIR/pagerduty', api_url: URL/pagerduty }
-  opsgenie: { type: opsgenie, api_key: 'file:DIR/opsgenie', api_url: URL/opsgenie }
-  locked: { type: http, url: URL/locked, auth: { bearer: 'file:DIR/locked' }, fallback: bearer }
-";
-/// Headers that carry what stands for a secret.
-const CREDENTIALS: [&str; 9] = [
-    "authorization",
-    "x-signature",
-    "x-hub-signature",
-    "x-hub-signature-256",
-    "webhook-signature",
-    "x-token",
-    "token",
-    "x-gitlab-token",
-    "private-token",
-];
+/// How long everything may take that has to come to an end.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 fn sluice() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
     command.current_dir(env!("CARGO_MANIFEST_DIR")).env_remove("SLUICE_CONFIG").stdin(Stdio::null());
     command.env("AWS_LAMBDA_LOG_LEVEL", "TRACE");
     command
-}
-
-/// What came to the targets: path with query, and headers.
-type Received = Arc<Mutex<Vec<(String, HeaderMap)>>>;
-
-/// A target that repeats everything it is sent in its answer: 503 at the first request to a place, 413 later; at
-/// `/locked` always 401. Its URL.
-async fn echo(received: Received) -> String {
-    let handler = move |uri: Uri, headers: HeaderMap, body: String| {
-        let mut received = received.lock().expect("lock");
-        let is_first = received.iter().all(|(place, _)| *place != uri.to_string());
-        let status = match uri.path() {
-            "/locked" => StatusCode::UNAUTHORIZED,
-            _ if is_first => StatusCode::SERVICE_UNAVAILABLE,
-            _ => StatusCode::PAYLOAD_TOO_LARGE,
-        };
-        // Short, as only the beginning of an answer is told.
-        let shown: Vec<_> = CREDENTIALS.iter().filter_map(|name| headers.get(*name)).collect();
-        let answer = format!("cannot POST {uri} {shown:?} {body}");
-        received.push((uri.to_string(), headers));
-        async move { (status, answer) }
-    };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let url = format!("http://{}", listener.local_addr().expect("address"));
-    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(any(handler))).await });
-    url
 }
 
 /// A running `sluice serve`, killed when it is dropped.
@@ -153,24 +92,6 @@ fn dead_letters(folder: &Path, arguments: &[&str]) -> Value {
     serde_json::from_slice(&command.output().expect("run").stdout).expect("JSON")
 }
 
-/// Makes a file for every secret that the relay file names, and says what may be found nowhere.
-fn secrets(folder: &Path, relay: &str, url: &str) -> Needles {
-    let mut needles = Needles::default();
-    for name in relay.split("file:DIR/").skip(1).map(|rest| rest.split('\'').next().expect("a name")) {
-        let value = match name {
-            "slack" => format!("{url}/services/T012AB3CD/B012AB3CD/hunter2slackwebhook"),
-            "signed" => format!("whsec_{}", BASE64.encode(b"hunter2-the-key-of-a-standard-webhook")),
-            "telegram" => "123456789:hunter2-telegram-token".to_owned(),
-            _ => format!("hunter2-the-secret-of-{name}"),
-        };
-        fs::write(folder.join(name), &value).expect("secret");
-        needles.secret(name, value.strip_prefix(url).unwrap_or(&value));
-    }
-    // Whatever else begins so; what is forged does, too.
-    needles.secret("some secret", "hunter2-");
-    needles
-}
-
 fn every_file(folder: &Path) -> Vec<std::path::PathBuf> {
     let entries = fs::read_dir(folder).expect("folder").map(|entry| entry.expect("entry").path());
     entries
@@ -183,15 +104,13 @@ fn every_file(folder: &Path) -> Vec<std::path::PathBuf> {
 async fn no_secret_and_nothing_that_stands_for_one_is_in_logs_answers_queues_dead_letters_or_state() {
     let folder = tempfile::tempdir().expect("folder");
     let folder = folder.path();
-    let received = Received::default();
-    let url = echo(received.clone()).await;
-    let relay = format!(
-        "sources: {SOURCES}\ntargets: {TARGETS}\nroutes: [{{ to: [{}] }}]\negress: {{ allow: [127.0.0.0/8] }}\n",
-        TARGETS.lines().filter_map(|line| Some(line.split_once(':')?.0.trim())).collect::<Vec<_>>().join(", ")
-    );
-    let mut needles = secrets(folder, &relay, &url);
-    let relay = relay.replace("DIR", &folder.display().to_string()).replace("URL", &url);
-    fs::write(folder.join("relay.yaml"), relay).expect("relay file");
+    let repeater = Repeater::start().await;
+    let mut needles = repeater.needles();
+    for (name, value) in repeater.secrets() {
+        fs::write(folder.join(name), value).expect("secret");
+    }
+    fs::write(folder.join("relay.yaml"), repeater.relay_file(&format!("file:{}", folder.display())))
+        .expect("relay file");
     let serve = Serve::start(folder);
 
     // What is taken, what is refused, and what is nonsense.
@@ -208,19 +127,11 @@ async fn no_secret_and_nothing_that_stands_for_one_is_in_logs_answers_queues_dea
         deliveries.extend(told.filter(|one| one["target"] != "locked").map(|one| one["id"].to_string()));
         said.push(printed);
     }
-    for (path, header) in [
-        ("/github", "x-hub-signature-256: sha256=hunter2-forged"),
-        ("/github", "x-hub-signature-256: sha256=68756e746572322d68756e746572322d68756e746572322d68756e746572322d"),
-        ("/github/hunter2-forged", "x: y"),
-        ("/gitlab?token=hunter2-forged", "x-gitlab-token: hunter2-forged"),
-        ("/harbor", "authorization: Bearer hunter2-forged"),
-        ("/hub/hunter2-forged", "x: y"),
-        ("/hunter2-forged", "cookie: hunter2-forged"),
-    ] {
+    for (path, header, value) in FORGED {
         for body in ["hunter2-forged", "{\"token\": \"hunter2-forged\"}"] {
             let length = body.len();
             let request = format!(
-                "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n{header}\r\n\r\n{body}"
+                "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n{header}: {value}\r\n\r\n{body}"
             );
             let answer = serve.raw(&request);
             assert!(answer.starts_with("HTTP/1.1 4"), "{path}: {answer}");
@@ -229,7 +140,7 @@ async fn no_secret_and_nothing_that_stands_for_one_is_in_logs_answers_queues_dea
     }
 
     // Until all is given up but what waits for somebody to mend its target, and an operator is told of that.
-    let patience = Instant::now() + Duration::from_secs(90);
+    let patience = Instant::now() + PATIENCE;
     let letters = loop {
         let letters = dead_letters(folder, &["list"]);
         let ids: BTreeSet<_> =
@@ -249,21 +160,7 @@ async fn no_secret_and_nothing_that_stands_for_one_is_in_logs_answers_queues_dea
     serve.stop();
 
     // What stood for secrets on the way out, too.
-    let received = received.lock().expect("lock");
-    let places: BTreeSet<_> = received.iter().map(|(place, _)| place.as_str()).collect();
-    assert!(places.len() >= 16, "every target was sent something: {places:?}");
-    for (place, headers) in received.iter() {
-        for name in CREDENTIALS {
-            for value in headers.get_all(name) {
-                needles.exactly(&format!("{name} at {place}"), value.to_str().expect("text"));
-            }
-        }
-        if let Some(digest) = place.strip_prefix("/hook/") {
-            needles.exactly("a Receiver's path", digest);
-        }
-    }
-    assert!(needles.found_in(format!("{received:?}").as_bytes()).len() > 30, "the search finds what is there");
-
+    repeater.add_what_came_to(&mut needles);
     for text in &said {
         needles.assert_none_in("an answer", text.as_bytes());
     }
@@ -273,4 +170,228 @@ async fn no_secret_and_nothing_that_stands_for_one_is_in_logs_answers_queues_dea
     for file in files {
         needles.assert_none_in(&file.display().to_string(), &fs::read(&file).expect("file"));
     }
+}
+
+/// A sample as its sender sends it under this delivery id, if it has one. What in it stands for the secret is added to
+/// `needles`.
+fn sent(relay: &Relay, source: &str, sample: &str, secret: &str, id: &str, needles: &mut Needles) -> HttpEvent {
+    let (name, entry) = relay.sources.get_key_value(source).expect("source");
+    let sample = samples::read(&samples::find(sample).expect("a sample")).expect("readable");
+    let mut request = Request {
+        via: Via::Http,
+        source: name.clone(),
+        token: None,
+        method: http::Method::POST,
+        headers: sample.headers,
+        body: sample.body,
+        address: None,
+    };
+    if let Some(delivery) = request.headers.get_mut("x-github-delivery") {
+        *delivery = id.parse().expect("a header");
+    }
+    let mut secrets = Resolved::default();
+    for reference in entry.secrets() {
+        secrets.insert(reference.clone(), vec![Secret::new(secret)]);
+    }
+    entry.source.sign(&mut request, &secrets, jiff::Timestamp::now()).expect("signed");
+    repeater::credentials(needles, source, &request.headers);
+    let mut path = format!("/{source}");
+    if entry.url_secret().is_some() {
+        let token = mac(secret, format!("sluice:{source}").as_bytes());
+        needles.exactly("a URL token", &token);
+        path = format!("{path}/{token}");
+    }
+    let headers = request.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().expect("text")));
+    HttpEvent::post(&path).headers(headers).body(request.body)
+}
+
+/// The topic of CloudWatch's alarms.
+const TOPIC: &str = "arn:aws:sns:eu-west-1:111122223333:alerts";
+
+/// All functions, with targets that repeat what they are sent, and what came of it.
+struct Searched {
+    cloud: Cloud,
+    repeater: Repeater,
+    relay: Relay,
+    /// The relay file as the functions have it.
+    file: String,
+    functions: BTreeMap<&'static str, Function>,
+    needles: Needles,
+    /// Answers, results and errors of invocations, and messages as they stood in the queues.
+    said: Vec<String>,
+    /// How many dead letters there will be.
+    letters: u32,
+}
+
+impl Searched {
+    async fn start() -> Self {
+        let cloud = Cloud::deploy().await;
+        let repeater = Repeater::start().await;
+        let mut needles = repeater.needles();
+        for (name, value) in repeater.secrets() {
+            cloud.store_secret(name, &value).await;
+        }
+        let file = yaml::parse(&repeater.relay_file(&format!("ssm:/{}", cloud.prefix)));
+        let (mut file, own) = (file.expect("YAML").value, cloud.relay_file());
+        file["sources"]["gcr"] = own["sources"]["gcr"].clone();
+        file["sources"]["alarms"] = json!({ "type": "cloudwatch", "topics": TOPIC });
+        file["targets"]["prod"] = own["targets"]["prod"].clone();
+        needles.secret("prod", TOKEN);
+        // An image and an alert go everywhere, all else where it can be told quickly.
+        let mut everywhere = file["routes"][0].clone();
+        everywhere["from"] = json!(["ghcr", "alertmanager"]);
+        file["routes"] = json!([everywhere, { "from": "github", "to": ["prod", "pushes"] }, { "to": "bearer" }]);
+        let relay = Relay::from_value(&file).expect("a relay file");
+        let file = file.to_string();
+        let mut functions = BTreeMap::new();
+        for name in ["git-webhook", "registry-push", "alert-intake", "deliver", "probe"] {
+            functions.insert(name, cloud.function_with(name, &[("SLUICE_CONFIG", &file)]).await);
+        }
+        Self { cloud, repeater, relay, file, functions, needles, said: Vec::new(), letters: 0 }
+    }
+
+    /// Sends a request as the front door does, and counts what will become a dead letter.
+    async fn send(&mut self, event: HttpEvent) -> u16 {
+        let event = event.to_value();
+        let source = event["rawPath"].as_str().and_then(|path| path.split('/').nth(1)).unwrap_or_default();
+        let function = match self.relay.sources.get(source).map(|entry| entry.function()) {
+            Some(source::Function::RegistryPush) => "registry-push",
+            Some(source::Function::AlertIntake) => "alert-intake",
+            Some(source::Function::GitWebhook) | None => "git-webhook",
+        };
+        let answer = self.functions[function].http(event).await.expect("answer");
+        if answer.status == 202 {
+            let answer = answer.json();
+            let told = answer["deliveries"].as_array().expect("deliveries").iter();
+            let letters = told.filter(|one| one["target"] != "locked" && one["target"] != "prod").count();
+            self.letters += u32::try_from(letters).expect("few");
+        }
+        self.said.push(format!("{:?} {}", answer.headers, answer.text()));
+        answer.status
+    }
+
+    /// Sends a sample to its source, signed with this secret.
+    async fn send_sample(&mut self, source: &str, sample: &str, secret: &str, id: &str) {
+        let event = sent(&self.relay, source, sample, secret, id, &mut self.needles);
+        assert_eq!(self.send(event).await, 202, "{source}: {:?}", self.said.last());
+    }
+
+    /// Delivers until there is nothing left but what waits for somebody to mend its target.
+    async fn deliver(&mut self) {
+        let work = async {
+            while self.cloud.in_queue(&self.cloud.dead_letters).await < self.letters {
+                if let Some(event) = self.cloud.batch().await {
+                    self.said.push(event.to_string());
+                    self.said.push(self.functions["deliver"].invoke(event).await.expect("worked on").to_string());
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, work).await.expect("everything comes to an end");
+    }
+
+    /// SNS shows a signature and, where it asks for a confirmation, a token.
+    async fn take_messages_of_sns(&mut self) {
+        let alarm = include_str!("../events/cloudwatch/sns-alarm.json");
+        let mut alarm: Value = serde_json::from_str(alarm).expect("JSON");
+        alarm["Signature"] = "hunter2-signature".into();
+        let notice = json!({ "Records": [{ "EventSource": "aws:sns", "EventVersion": "1.0", "Sns": alarm }] });
+        let taken = self.functions["alert-intake"].invoke(notice.clone()).await.expect("taken");
+        assert_eq!(taken[0]["deliveries"].as_array().map(Vec::len), Some(1), "{taken}");
+        self.letters += 1;
+        self.said.push(taken.to_string());
+        alarm["Type"] = "SubscriptionConfirmation".into();
+        alarm["Token"] = "hunter2-token".into();
+        alarm["SubscribeURL"] = "https://sns.eu-west-1.amazonaws.com/?Token=hunter2-token".into();
+        // Not SNS's place for certificates, so that none is fetched.
+        alarm["SigningCertURL"] = "https://sns.example.com/certificate.pem".into();
+        let posted = HttpEvent::post("/alarms").header("x-amz-sns-message-type", "SubscriptionConfirmation");
+        let status = self.send(posted.body(alarm.to_string())).await;
+        assert!((400..500).contains(&status), "{status}: {:?}", self.said.last());
+
+        // What cannot be queued, and what is no event, fails the invocation.
+        let nowhere = format!("{}/123456789012/nowhere.fifo", moto().url());
+        let variables = [("SLUICE_CONFIG", &*self.file), ("SLUICE_QUEUE_URL", &*nowhere)];
+        let cut_off = self.cloud.function_with("alert-intake", &variables).await;
+        for event in [notice, json!({ "token": "hunter2-forged" })] {
+            self.said.push(cut_off.invoke(event).await.expect_err("not taken").to_string());
+        }
+        self.functions.insert("alert-intake, cut off", cut_off);
+    }
+
+    /// Looks through all that there is.
+    ///
+    /// # Panics
+    /// If a secret is found, or what has to be there is not: then the search would prove nothing.
+    async fn find_nothing(mut self) {
+        self.repeater.add_what_came_to(&mut self.needles);
+        let accepted = self.cloud.receivers.accepted();
+        assert!(accepted.len() >= 3, "before and after the change: {accepted:?}");
+        for request in &accepted {
+            repeater::credentials(&mut self.needles, "prod", &request.headers);
+            self.needles.exactly("a Receiver's path", request.target.trim_start_matches("/hook/"));
+        }
+        let mut letters = Vec::new();
+        while letters.len() < self.letters as usize {
+            let received = self.cloud.receive(&self.cloud.dead_letters).await;
+            letters.extend(received.into_iter().filter_map(|message| message.body));
+        }
+        let calls = moto().get(&format!("/sluice/calls/{}", self.cloud.prefix));
+        let mut places = vec![
+            ("the answers and the messages".to_owned(), self.said.join("\n").into_bytes(), "\"deliveries\""),
+            ("the dead letters".to_owned(), letters.join("\n").into_bytes(), "\"rejected\""),
+            ("the calls".to_owned(), calls, "SendMessageBatch"),
+            ("the state".to_owned(), self.cloud.state().await.join("\n").into_bytes(), "target#locked"),
+        ];
+        for (name, function) in &self.functions {
+            places.push((format!("the log of {name}"), function.output().await.into_bytes(), "\"level\":"));
+        }
+        for (place, text, planted) in places {
+            Needles::assert_finds(planted, &place, &text);
+            self.needles.assert_none_in(&place, &text);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_and_nothing_that_stands_for_one_is_in_what_the_functions_answer_log_queue_or_keep() {
+    let mut all = Searched::start().await;
+    for (source, sample) in SAMPLES {
+        all.send_sample(source, sample, &format!("hunter2-the-secret-of-{source}"), "d-1").await;
+    }
+    let (token, event) = google("a@b.example");
+    all.needles.exactly("a token of Google's", &token);
+    assert_eq!(all.send(event).await, 202);
+    for (path, header, value) in FORGED {
+        for body in ["hunter2-forged", "{\"token\": \"hunter2-forged\"}"] {
+            let status = all.send(HttpEvent::post(path).header(header, value).body(body)).await;
+            assert!((400..500).contains(&status), "{path}: {status}");
+        }
+    }
+    all.take_messages_of_sns().await;
+    let probed = all.functions["probe"].invoke(json!({})).await.expect("probed");
+    all.said.push(probed.to_string());
+    // The operator is told once of the target that is locked.
+    all.letters += 1;
+    all.deliver().await;
+
+    // The sources' secrets and the targets' change; the next environment sees both values.
+    for name in ["github", "pushes", "prod"] {
+        let value = format!("hunter2-rotated-{name}");
+        all.needles.secret(name, &value);
+        match name {
+            "prod" => {
+                all.cloud.store_token(&value).await;
+                all.cloud.receivers.change_token("apps", &value);
+            }
+            _ => all.cloud.store_secret(name, &value).await,
+        }
+    }
+    for (secret, id) in [("hunter2-rotated-github", "d-2"), ("hunter2-the-secret-of-github", "d-3")] {
+        all.send_sample("github", "github/push", secret, id).await;
+    }
+    let next = all.functions["deliver"].start_again().await.unwrap_or_else(|error| panic!("{error}"));
+    let first = all.functions.insert("deliver", next).expect("the first one");
+    all.functions.insert("deliver, the first one", first);
+    all.deliver().await;
+    all.find_nothing().await;
 }

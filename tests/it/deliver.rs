@@ -296,6 +296,23 @@ async fn an_event_that_a_receiver_cannot_take_is_set_aside_after_three_attempts(
 }
 
 #[tokio::test]
+async fn what_cannot_be_set_aside_now_keeps_its_place_and_is_not_lost() {
+    let world = world();
+    let both = |receives| vec![world.message("cluster", 1, receives), world.message("cluster", 2, receives)];
+    world.queue.refuse_sends(true);
+    for receives in 1..=3 {
+        world.sender.answer(500, "");
+        assert_eq!(world.work(both(receives)).await, ["cluster-1", "cluster-2"]);
+    }
+    assert!(world.queue.deleted().is_empty());
+    world.queue.refuse_sends(false);
+    world.sender.answer(500, "");
+    world.sender.answer(200, "");
+    assert!(world.work(both(4)).await.is_empty());
+    assert_eq!((world.queue.sent().len(), world.queue.deleted()), (1, vec!["cluster-1".into(), "cluster-2".into()]));
+}
+
+#[tokio::test]
 async fn what_was_set_aside_goes_on_alone_with_its_attempts() {
     let world = world();
     let aside = Delivery { generation: 1, attempts: 3, ..delivery("cluster", 1, world.clock.now()) };

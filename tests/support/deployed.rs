@@ -6,8 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -15,11 +14,16 @@ use std::time::Duration;
 
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName, QueueAttributeName};
 use serde_json::{Value, json};
+use sluice::domain::secret::Secret;
+use sluice::domain::signature;
 use sluice::rim::aws::from_variables;
+use sluice::rim::yaml;
 use tempfile::TempDir;
 
-use super::lambda::{Function, HttpAnswer, HttpEvent, batch_item_failures, sqs_event};
+use super::lambda::{Function, HttpAnswer, HttpEvent, batch_item_failures, binary, sqs_event};
 use super::moto::Moto;
+use super::needles::Needles;
+use super::receiver::webhook_path;
 
 /// Where the examples deploy to if nothing is said.
 pub const REGION: &str = "eu-central-1";
@@ -59,14 +63,6 @@ pub fn program() -> Option<&'static str> {
         std::io::stderr().write_all(said.as_bytes()).expect("standard error");
     }
     found
-}
-
-/// The program `name` as it was built for this test, or in `SLUICE_TEST_BIN_DIR`.
-pub fn binary(name: &str) -> PathBuf {
-    match std::env::var_os("SLUICE_TEST_BIN_DIR") {
-        Some(folder) => PathBuf::from(folder).join(name),
-        None => Path::new(env!("CARGO_BIN_EXE_sluice")).with_file_name(name),
-    }
 }
 
 /// A deployment in a cloud of its own.
@@ -140,7 +136,8 @@ impl Deployed {
             let _one = INIT.lock().unwrap_or_else(PoisonError::into_inner);
             deployed.run(&["init", "-input=false", "-no-color"]);
         }
-        deployed.run(&["apply", "-auto-approve", "-input=false", "-no-color"]);
+        deployed.run(&["plan", "-input=false", "-no-color", "-out=first.plan"]);
+        deployed.run(&["apply", "-input=false", "-no-color", "first.plan"]);
         deployed.read_back();
         deployed
     }
@@ -290,26 +287,14 @@ impl Deployed {
     /// The program in a function's zip.
     fn unpacked(&self, name: &str) -> PathBuf {
         let zip = self.folder.path().join(format!("{name}.zip"));
-        fs::write(&zip, self.get(&format!("/sluice/code/{REGION}/{name}"))).expect("zip");
+        fs::write(&zip, self.moto.get(&format!("/sluice/code/{REGION}/{name}"))).expect("zip");
         let folder = self.folder.path().join(name);
-        let ran = python().args(["-m", "zipfile", "--extract"]).arg(&zip).arg(&folder).output();
-        text(ran.expect("Python can be run"), "unpacking");
+        unzip(&zip, &folder);
         let bootstrap = folder.join("bootstrap");
         // Python does not restore modes.
         use std::os::unix::fs::PermissionsExt as _;
         fs::set_permissions(&bootstrap, fs::Permissions::from_mode(0o755)).expect("mode");
         bootstrap
-    }
-
-    /// What the emulator itself answers.
-    fn get(&self, path: &str) -> Vec<u8> {
-        let mut stream = TcpStream::connect(self.moto.url().trim_start_matches("http://")).expect("connected");
-        stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).expect("sent");
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).expect("an answer");
-        let head = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
-        assert!(answer.starts_with(b"HTTP/1.1 200") || answer.starts_with(b"HTTP/1.0 200"), "{path}");
-        answer.split_off(head + 4)
     }
 
     /// A request at the front door: API Gateway picks the route, and the route's function answers.
@@ -396,7 +381,7 @@ impl Deployed {
 
     /// A second plan finds nothing to do.
     pub fn assert_a_second_plan_is_empty(&self) {
-        let plan = self.run(&["plan", "-input=false", "-no-color"]);
+        let plan = self.run(&["plan", "-input=false", "-no-color", "-out=second.plan"]);
         assert!(plan.contains("No changes. Your infrastructure matches the configuration."), "{plan}");
     }
 
@@ -417,6 +402,67 @@ impl Deployed {
         }
     }
 
+    /// No secret in Parameter Store, and nothing that follows from one, is in the state, in a plan, in what is deployed, or
+    /// in what the functions have logged and anybody has queued, kept or asked of the cloud in a role's name. A second
+    /// plan has to be there.
+    pub async fn assert_no_secret_is_told(&self) {
+        let needles = self.needles();
+        // With what has to be found where something is in any case: other roles and functions may have had nothing to do.
+        let state = fs::read(self.example.join("terraform.tfstate")).expect("the state");
+        let mut places = vec![
+            ("what is deployed".to_owned(), json!(self.functions).to_string().into(), Some("SLUICE_CONFIG")),
+            ("the state".to_owned(), state, Some("sluice-deliver")),
+        ];
+        for plan in ["first.plan", "second.plan"] {
+            // A zip, in which texts are as they are.
+            let folder = self.folder.path().join(plan);
+            unzip(&self.example.join(plan), &folder);
+            let files = fs::read_dir(&folder).expect("folder").map(|entry| entry.expect("entry").path());
+            let files = files.filter(|path| path.is_file()).flat_map(|path| fs::read(path).expect("a file"));
+            places.push((plan.to_owned(), files.collect(), Some("sluice-deliver")));
+        }
+        let roles = self.ask(&[("iam", "list_roles", json!({}))]);
+        for role in list(&roles[0], "Roles").iter().map(|role| word(role, "RoleName")) {
+            let calls = self.moto.get(&format!("/sluice/calls/{role}"));
+            places.push((format!("the calls of {role}"), calls, None));
+        }
+        for (name, function) in &*self.running.lock().await {
+            places.push((format!("the log of {name}"), function.output().await.into(), None));
+        }
+        for (place, text, planted) in places {
+            if let Some(planted) = planted {
+                Needles::assert_finds(planted, &place, &text);
+            }
+            needles.assert_none_in(&place, &text);
+        }
+    }
+
+    /// The secrets in Parameter Store, and the URL tokens and Receivers' paths that could follow from them.
+    fn needles(&self) -> Needles {
+        let relay = fs::read_to_string(self.example.join("relay.yaml")).expect("relay file");
+        let relay = yaml::parse(&relay).expect("YAML").value;
+        let parameters = self.ask(&[("ssm", "describe_parameters", json!({}))]);
+        let secrets = list(&parameters[0], "Parameters").iter().filter(|one| one["Type"] == "SecureString");
+        let mut needles = Needles::default();
+        for name in secrets.map(|one| word(one, "Name")) {
+            let value = self.parameter(&name);
+            // Of a webhook's URL, its path: the host is no secret.
+            let path = value.split_once("://").and_then(|(_, rest)| rest.split_once('/'));
+            needles.secret(&name, path.map_or(&*value, |(_, path)| path));
+            let secret = Secret::new(value.clone());
+            for source in relay["sources"].as_object().expect("sources").keys() {
+                needles.exactly("a URL token", &signature::url_token(&secret, source));
+            }
+            for receiver in relay["targets"].as_object().expect("targets").values().map(|target| &target["receiver"]) {
+                if receiver.is_object() {
+                    let path = webhook_path(value.as_bytes(), &word(receiver, "name"), &word(receiver, "namespace"));
+                    needles.exactly("a Receiver's path", path.trim_start_matches("/hook/"));
+                }
+            }
+        }
+        needles
+    }
+
     /// Every call that was made in a role's name is allowed by its policy; and every action on every resource that
     /// policies allow was made use of, but for what Lambda does in the function's name and what is `unused`, given by
     /// role and statement.
@@ -430,7 +476,7 @@ impl Deployed {
         let calls: Vec<_> = names.iter().map(|name| ("iam", "get_role_policy", named(name))).collect();
         let mut left = BTreeSet::new();
         for (role, answer) in names.iter().zip(self.ask(&calls)) {
-            let calls: Value = serde_json::from_slice(&self.get(&format!("/sluice/calls/{role}"))).expect("JSON");
+            let calls: Value = serde_json::from_slice(&self.moto.get(&format!("/sluice/calls/{role}"))).expect("JSON");
             let calls: Vec<_> = calls.as_array().expect("calls").iter().flat_map(Call::of).collect();
             let statements = list(&answer["PolicyDocument"], "Statement");
             let is_function = self.functions.contains_key(role);
@@ -556,6 +602,11 @@ fn zips() -> &'static Path {
 
 fn python() -> Command {
     Command::new(std::env::var("SLUICE_TEST_PYTHON").unwrap_or_else(|_| "python3".into()))
+}
+
+fn unzip(zip: &Path, folder: &Path) {
+    let ran = python().args(["-m", "zipfile", "--extract"]).arg(zip).arg(folder).output();
+    text(ran.expect("Python can be run"), "unpacking");
 }
 
 /// What a program printed.

@@ -50,6 +50,14 @@ pub const PAYLOAD_LIMIT: usize = 6 * 1024 * 1024;
 const REGION: &str = "eu-central-1";
 const ACCOUNT: &str = "123456789012";
 
+/// The program `name` as it was built for this test, or in `SLUICE_TEST_BIN_DIR`.
+pub fn binary(name: &str) -> PathBuf {
+    match std::env::var_os("SLUICE_TEST_BIN_DIR") {
+        Some(folder) => PathBuf::from(folder).join(name),
+        None => Path::new(env!("CARGO_BIN_EXE_sluice")).with_file_name(name),
+    }
+}
+
 /// How to start a function.
 #[derive(Clone, Debug)]
 pub struct Settings {

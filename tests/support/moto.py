@@ -8,6 +8,7 @@ Needs `pip install 'moto[server]'`; written against moto 5.2.
 """
 
 import io
+import itertools
 import json
 import logging
 import os
@@ -59,8 +60,10 @@ SQSBackend.receive_message = receive
 # moto compares only with messages that are still in the queue, whatever their group, and gives a duplicate an id of
 # its own. AWS remembers for five minutes, also what was deleted, keeps groups apart where DeduplicationScope says
 # so, and answers with the first one's id. On the way into a dead-letter queue AWS replaces the deduplication id.
+# moto's sequence numbers are random; AWS's rise.
 
 stock_add = Queue.add_message
+sequence_numbers = itertools.count(18849496460467696128)
 
 
 def add(self, message):
@@ -76,6 +79,7 @@ def add(self, message):
         message.id = seen[key][0]
         return
     seen[key] = (message.id, now)
+    message.sequence_number = str(next(sequence_numbers))
     message.deduplication_id = None  # keeps the stock comparison out of it
     stock_add(self, message)
     message.deduplication_id = deduplication_id

@@ -6,7 +6,7 @@ use data_encoding::{BASE64, BASE64_NOPAD, BASE64URL_NOPAD, HEXLOWER};
 
 /// What may be found nowhere.
 #[derive(Default)]
-pub struct Needles(BTreeMap<Vec<u8>, String>);
+pub struct Needles(BTreeMap<String, String>);
 
 impl Needles {
     /// A secret, named `of` where it is found: as it is, in base64, in hexadecimal and escaped for a URL.
@@ -34,8 +34,9 @@ impl Needles {
 
     /// What of all this is in `text`.
     pub fn found_in(&self, text: &[u8]) -> Vec<&str> {
-        let is_in = |needle: &[u8]| text.windows(needle.len()).any(|window| window == needle);
-        self.0.iter().filter(|(needle, _)| is_in(needle)).map(|(_, of)| of.as_str()).collect()
+        // What is no UTF-8 is replaced, and takes nothing of the text beside it along.
+        let text = String::from_utf8_lossy(text);
+        self.0.iter().filter(|(needle, _)| text.contains(needle.as_str())).map(|(_, of)| of.as_str()).collect()
     }
 
     /// # Panics
@@ -47,5 +48,14 @@ impl Needles {
             "{place} holds {found:?}:\n{}",
             String::from_utf8_lossy(&text[..text.len().min(20_000)])
         );
+    }
+
+    /// # Panics
+    /// If a search of `text` does not find `planted`: then it is not what `place` says, or a search proves nothing.
+    pub fn assert_finds(planted: &str, place: &str, text: &[u8]) {
+        let mut needles = Self::default();
+        needles.exactly("planted", planted);
+        let found = !needles.found_in(text).is_empty();
+        assert!(found, "{planted} is not in {place}:\n{}", String::from_utf8_lossy(text));
     }
 }
