@@ -65,6 +65,11 @@ output "event_bus_arn" {
   value       = "${local.arns.events}:event-bus/default"
 }
 
+output "event_patterns" {
+  description = "What sources take by EventBridge, for each type of source the pattern in JSON: what the sub-module `forward` is to forward."
+  value       = { for type, rule in local.rules : type => jsonencode(rule.pattern) }
+}
+
 output "agents" {
   description = "What to put into an agent's cluster: its role, and the environment of `sluice agent` (infra/cluster/agent)."
   value = { for name, agent in var.agents : name => {

@@ -238,7 +238,7 @@ variable "probe_schedule" {
 }
 
 variable "event_accounts" {
-  description = "Other AWS accounts that may forward their events, such as pushes to their ECR registries, to this account's default event bus. The sub-module `forward` is for their side, and for other regions of this account, which need no entry here."
+  description = "Other AWS accounts that may forward their events, such as pushes to their ECR registries and alarms, to this account's default event bus. The sub-module `forward` is for their side, and for other regions of this account, which need no entry here."
   type        = list(string)
   default     = []
   nullable    = false

@@ -150,8 +150,8 @@ pub struct Intake {
     pub clock: Arc<dyn Clock>,
     /// Where counts go.
     pub meter: Arc<dyn Meter>,
-    /// Confirms subscriptions. A function without sources that need it has none.
-    pub subscriptions: Option<Arc<dyn Subscriptions>>,
+    /// Confirms subscriptions.
+    pub subscriptions: Arc<dyn Subscriptions>,
     /// The function whose sources this is; `None` for all.
     pub function: Option<Function>,
 }
@@ -348,10 +348,7 @@ impl Intake {
 
     async fn confirm(&self, confirmation: &Confirmation, name: &Name, request_id: &str) -> Result<(), Answer> {
         let topic = confirmation.topic.as_str();
-        let confirmed = match &self.subscriptions {
-            Some(subscriptions) => subscriptions.confirm(confirmation).await,
-            None => Err(Unavailable { what: "SNS", message: "this function confirms no subscriptions".into() }),
-        };
+        let confirmed = self.subscriptions.confirm(confirmation).await;
         confirmed.map_err(|error| {
             tracing::error!(request = %request_id, source = %name, topic, %error, "a subscription is not confirmed");
             Answer::unavailable("the subscription could not be confirmed; please send again")

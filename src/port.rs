@@ -169,7 +169,7 @@ pub trait Subscriptions: Send + Sync {
 pub struct Connection {
     /// What may be connected to.
     pub egress: egress::Rules,
-    /// Whether plain http may go to public addresses.
+    /// Whether what is not encrypted may go to public addresses.
     pub plaintext: bool,
     /// Certificates (PEM) of the authorities that are trusted, instead of the machine's own.
     pub ca: Option<Secret>,

@@ -1,5 +1,5 @@
-# Forwards pushes to ECR from another region or another account to the event bus where Sluice's rule is. It is applied there,
-# with a provider of that region or account.
+# Forwards events from another region or another account to the event bus where Sluice's rules are. It is applied there, with
+# a provider of that region or account.
 
 terraform {
   required_version = ">= 1.8"
@@ -13,7 +13,7 @@ terraform {
 }
 
 variable "name" {
-  description = "What the rule and its role are called, beside the region."
+  description = "What the rules and their role are called, beside the types of sources and the region."
   type        = string
   default     = "sluice"
   nullable    = false
@@ -27,6 +27,18 @@ variable "event_bus_arn" {
   validation {
     condition     = can(regex("^arn:[^:]+:events:[^:]+:[0-9]{12}:event-bus/.+$", var.event_bus_arn))
     error_message = "The event bus is given by its ARN."
+  }
+}
+
+variable "event_patterns" {
+  description = "What is forwarded, for each type of source the pattern in JSON: the main module's output `event_patterns`, or a part of it. Left out: pushes to ECR."
+  type        = map(string)
+  default     = { ecr = "{\"source\":[\"aws.ecr\"],\"detail-type\":[\"ECR Image Action\"],\"detail\":{\"action-type\":[\"PUSH\"],\"result\":[\"SUCCESS\"]}}" }
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for pattern in values(var.event_patterns) : can(keys(jsondecode(pattern)))])
+    error_message = "A pattern is an object in JSON."
   }
 }
 
@@ -46,31 +58,37 @@ variable "tags" {
 data "aws_caller_identity" "current" {}
 data "aws_region" "current" {}
 
-resource "aws_cloudwatch_event_rule" "ecr" {
-  name        = "${var.name}-forward-ecr"
-  description = "Sluice: forwards pushes to ECR"
-  event_pattern = jsonencode({
-    source        = ["aws.ecr"]
-    "detail-type" = ["ECR Image Action"]
+resource "aws_cloudwatch_event_rule" "this" {
+  for_each = var.event_patterns
+
+  name        = "${var.name}-forward-${each.key}"
+  description = "Sluice: forwards events for sources of type ${each.key}"
+  event_pattern = jsonencode(merge(jsondecode(each.value), {
     # What was forwarded to here is not forwarded again.
     account = [data.aws_caller_identity.current.account_id]
     region  = [data.aws_region.current.id]
-    detail  = { "action-type" = ["PUSH"], result = ["SUCCESS"] }
-  })
+  }))
   tags = var.tags
+
+  lifecycle {
+    precondition {
+      condition     = !strcontains(var.event_bus_arn, ":${data.aws_region.current.id}:${data.aws_caller_identity.current.account_id}:")
+      error_message = "The event bus is in this region and account itself, where the main module's rules are: there is nothing to forward."
+    }
+  }
 }
 
 resource "aws_iam_role" "forward" {
   # Roles are of all regions.
   name        = "${var.name}-forward-${data.aws_region.current.id}"
-  description = "Sluice: forwards pushes to ECR"
+  description = "Sluice: forwards events"
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
       Effect    = "Allow"
       Principal = { Service = "events.amazonaws.com" }
       Action    = ["sts:AssumeRole"]
-      Condition = { ArnEquals = { "aws:SourceArn" = aws_cloudwatch_event_rule.ecr.arn } }
+      Condition = { ArnEquals = { "aws:SourceArn" = [for rule in values(aws_cloudwatch_event_rule.this) : rule.arn] } }
     }]
   })
   permissions_boundary = var.permissions_boundary_arn
@@ -86,7 +104,9 @@ resource "aws_iam_role_policy" "forward" {
 }
 
 resource "aws_cloudwatch_event_target" "bus" {
-  rule      = aws_cloudwatch_event_rule.ecr.name
+  for_each = var.event_patterns
+
+  rule      = aws_cloudwatch_event_rule.this[each.key].name
   target_id = "sluice"
   arn       = var.event_bus_arn
   role_arn  = aws_iam_role.forward.arn

@@ -78,7 +78,7 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
         agents: BTreeMap::new(),
         clock: clock.clone(),
         meter: Arc::new(NoMetrics),
-        subscriptions: Some(Arc::new(SnsSubscriptions::new(aws::from_environment().endpoint("SNS")))),
+        subscriptions: Arc::new(SnsSubscriptions::new(aws::from_environment().endpoint("SNS"))),
         function: None,
     });
     let deliverer = Arc::new(Deliverer {

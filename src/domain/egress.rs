@@ -43,7 +43,7 @@ impl Rules {
                 "egress: {address} is in a loopback or special range; name its network under egress.allow if that is meant"
             )),
             Range::Public | Range::Special if !encrypted => Err(format!(
-                "egress: {address} is a public address and the URL is plain http; use https, or say `plaintext: true`"
+                "egress: {address} is a public address, and nothing is encrypted; use https (tls for NATS), or say `plaintext: true`"
             )),
             _ => Ok(()),
         }

@@ -171,7 +171,7 @@ keys! {
         fallback: Option<Name>,
         /// How long one attempt may take.
         timeout: Span = Span::seconds(30),
-        /// Whether plain http is meant even to a public address.
+        /// Whether plain http, or NATS without TLS, is meant even to a public address.
         plaintext: bool = false,
         /// Certificates (PEM) of the authorities to trust, instead of the machine's own.
         ca: Option<SecretRef>,
@@ -530,6 +530,10 @@ impl Entry for TargetEntry {
         let target = (of.read)(fields);
         let keys = TargetKeys::take(fields);
         let (target, keys) = (target?, keys?);
+        if keys.proxy.is_some() && !target.by_http() {
+            let at = fields.at().child("proxy");
+            fields.problems().error(&at, "no HTTP proxy leads to this type of target");
+        }
         let mut secrets = Vec::new();
         target.secrets(&mut |reference| secrets.push(reference.clone()));
         Keys::secrets(&keys, &mut |reference| secrets.push(reference.clone()));

@@ -21,7 +21,7 @@ use crate::deliver::Deliverer;
 use crate::domain::name::Name;
 use crate::domain::secret::SecretRef;
 use crate::intake::{Answer, Incoming, Intake, Invoked, MAX_BODY};
-use crate::port::{Clock as _, Outbox, SecretBackend, Subscriptions};
+use crate::port::{Clock as _, Outbox, SecretBackend};
 use crate::probe::Probe;
 use crate::relay::Relay;
 use crate::rim::aws;
@@ -107,27 +107,22 @@ fn run(function: impl Future<Output = Result<(), Failure>>) -> std::process::Exi
 
 /// The function `git-webhook`.
 pub fn git_webhook() -> std::process::ExitCode {
-    run(intake(Function::GitWebhook, |sdk| AllSecrets::new(Arc::new(sdk.secrets())), |_| None))
+    run(intake(Function::GitWebhook))
 }
 
 /// The function `registry-push`.
 pub fn registry_push() -> std::process::ExitCode {
-    let secrets = |sdk: &aws::Sdk| AllSecrets::new(Arc::new(sdk.secrets())).with_published(Published::new());
-    run(intake(Function::RegistryPush, secrets, |_| None))
+    run(intake(Function::RegistryPush))
 }
 
 /// The function `alert-intake`.
 pub fn alert_intake() -> std::process::ExitCode {
-    let secrets = |sdk: &aws::Sdk| AllSecrets::new(Arc::new(sdk.secrets())).with_published(Published::new());
-    run(intake(Function::AlertIntake, secrets, |sdk| Some(Arc::new(SnsSubscriptions::new(sdk.endpoint("SNS"))))))
+    run(intake(Function::AlertIntake))
 }
 
-/// An intake function. What of the world only some of them need is handed in, so that the others do not carry it.
-async fn intake(
-    function: Function,
-    secrets: fn(&aws::Sdk) -> AllSecrets,
-    subscriptions: fn(&aws::Sdk) -> Option<Arc<dyn Subscriptions>>,
-) -> Result<(), Failure> {
+/// An intake function.
+async fn intake(function: Function) -> Result<(), Failure> {
+    let secrets = |sdk: &aws::Sdk| AllSecrets::new(Arc::new(sdk.secrets())).with_published(Published::new());
     let house = House::build(secrets).await?;
     let queue = house.sdk.queue(variable("SLUICE_QUEUE_URL")?, queue_limit()?);
     let own = house.relay.sources.values().filter(|entry| entry.function() == function);
@@ -139,7 +134,7 @@ async fn intake(
         agents: agents(&house)?,
         clock: Arc::new(SystemClock),
         meter: house.meter.clone(),
-        subscriptions: subscriptions(&house.sdk),
+        subscriptions: Arc::new(SnsSubscriptions::new(house.sdk.endpoint("SNS"))),
         function: Some(function),
     };
     let (house, intake) = (&house, &intake);

@@ -10,6 +10,7 @@ pub mod lambda;
 pub mod local;
 pub mod logging;
 pub mod metrics;
+pub mod nats;
 pub mod published;
 pub mod sender;
 pub mod subscriptions;

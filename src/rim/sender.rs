@@ -36,7 +36,7 @@ const MAX_RESPONSE: usize = 64 * 1024;
 /// The same where the body is what a request is sent for.
 const MAX_LONG_RESPONSE: usize = 1024 * 1024;
 /// How long connecting may take, name resolution and TLS included.
-const CONNECT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT: Duration = Duration::from_secs(10);
 
 /// How a client connects: targets that connect alike share one, and its open connections.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -101,7 +101,8 @@ impl HttpSender {
         Ok(config)
     }
 
-    fn credentials(&self, connection: &Connection) -> Result<ClientConfig, SendError> {
+    /// Whom we trust, and what we show who we are by.
+    pub(super) fn credentials(&self, connection: &Connection) -> Result<ClientConfig, SendError> {
         let unusable = |what: &str, error: &dyn std::fmt::Display| SendError::Unusable(format!("{what}: {error}"));
         let roots = match &connection.ca {
             None => self.roots.clone(),
@@ -188,11 +189,20 @@ impl Sender for HttpSender {
             body.truncate(most);
             Ok(Response { status, headers, body: Bytes::from(body) })
         };
-        tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| match left.load(Ordering::Relaxed) {
-            true => Err(SendError::TimedOut(timeout)),
-            false => Err(SendError::Connect(format!("none within {timeout:?}"))),
-        })
+        in_time(timeout, &left, exchange).await
     }
+}
+
+/// The answer that comes within `timeout`; where none does, `left` says whether the request was on its way.
+pub(super) async fn in_time(
+    timeout: Duration,
+    left: &AtomicBool,
+    exchange: impl Future<Output = Result<Response, SendError>>,
+) -> Result<Response, SendError> {
+    tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| match left.load(Ordering::Relaxed) {
+        true => Err(SendError::TimedOut(timeout)),
+        false => Err(SendError::Connect(format!("none within {timeout:?}"))),
+    })
 }
 
 /// The body of a request, which notes when it begins to leave: that is only done over a connection that stands. An empty
@@ -239,25 +249,29 @@ struct CheckedResolver(Way);
 /// What the resolver says where no address is left.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Refused(String);
+pub(super) struct Refused(pub(super) String);
 
 impl Resolve for CheckedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let way = self.0.clone();
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            Ok(Box::new(permitted(&way, found)?.into_iter()) as Addrs)
+            Ok(Box::new(permitted(&way.rules, way.encrypted, found)?.into_iter()) as Addrs)
         })
     }
 }
 
 /// Those of a name's addresses that may be connected to. The connection is to one of these: whoever gives the name another
 /// address meanwhile is not asked again.
-fn permitted(way: &Way, found: impl Iterator<Item = SocketAddr>) -> Result<Vec<SocketAddr>, Refused> {
+pub(super) fn permitted(
+    rules: &egress::Rules,
+    encrypted: bool,
+    found: impl Iterator<Item = SocketAddr>,
+) -> Result<Vec<SocketAddr>, Refused> {
     let mut refusal = None;
     let mut allowed = Vec::new();
     for address in found {
-        match way.rules.check(address.ip(), way.encrypted) {
+        match rules.check(address.ip(), encrypted) {
             Ok(()) => allowed.push(address),
             Err(why) => refusal = Some(why),
         }
@@ -308,10 +322,9 @@ mod tests {
 
     #[test]
     fn of_a_names_addresses_only_those_are_left_that_may_be_connected_to() {
-        let way = Way { rules: egress::Rules::default(), encrypted: true, made_with: String::new() };
         let left = |addresses: &[&str]| {
             let found = addresses.iter().map(|address| SocketAddr::new(address.parse().expect(address), 443));
-            let left = permitted(&way, found.collect::<Vec<_>>().into_iter());
+            let left = permitted(&egress::Rules::default(), true, found.collect::<Vec<_>>().into_iter());
             left.map(|left| left.iter().map(|address| address.ip().to_string()).collect::<Vec<_>>())
         };
         let mixed = ["169.254.169.254", "192.0.32.7", "::ffff:127.0.0.1", "64:ff9b::a9fe:a9fe", "10.0.0.7"];

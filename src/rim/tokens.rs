@@ -18,7 +18,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::clock::SystemClock;
-use super::sender::HttpSender;
+use super::nats::NatsSender;
 use crate::domain::secret::Secret;
 use crate::domain::signature;
 use crate::port::{Clock as _, Connection, SendError, Sender};
@@ -30,7 +30,7 @@ const BEFORE_THE_END: Duration = Duration::from_secs(5 * 60);
 /// Sends every request, those that need a token with one.
 #[derive(Default)]
 pub struct TokenSender {
-    sender: HttpSender,
+    sender: NatsSender,
     /// The tokens by the names of what asks for them, and until when each is used.
     kept: Mutex<HashMap<String, (Secret, Timestamp)>>,
 }

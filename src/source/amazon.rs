@@ -21,7 +21,7 @@ use serde_json::value::RawValue;
 
 use super::alarm::Alarm;
 use super::auth::{AuthError, Authentic};
-use super::aws::{self, AlertKeys, Event, Form};
+use super::aws::{self, AwsKeys, Event, Form};
 use super::json::text;
 use super::sns::Envelope;
 use super::{Claim, Found, ParseError, Parsed, Request, Source, fields, json};
@@ -33,7 +33,7 @@ use crate::relay::format::{At, Problems};
 crate::keys! {
     /// An `aws` source.
     pub struct Amazon {
-        ..keys: AlertKeys,
+        ..aws: AwsKeys,
     }
 }
 
@@ -44,31 +44,31 @@ impl Source for Amazon {
         secrets: &Resolved,
         now: Timestamp,
     ) -> Result<Authentic<'r>, AuthError> {
-        self.keys.authenticate(request, secrets, now)
+        self.aws.authenticate(request, secrets, now)
     }
 
     fn named_by(&self, request: &Request) -> Option<SecretRef> {
-        self.keys.named_by(request)
+        self.aws.named_by(request)
     }
 
     fn parse(&self, request: Authentic<'_>) -> Result<Parsed, ParseError> {
         match Form::of(&request.body)? {
             Form::Event => self.event(&json::read(&request.body)?),
-            Form::AlarmAction => Ok(Alarm::of_action(&request.body)?.into_parsed(&self.keys.aws)),
+            Form::AlarmAction => Ok(Alarm::of_action(&request.body)?.into_parsed(&self.aws)),
             Form::Notice => self.notice(&Envelope::read(&request.body)?),
         }
     }
 
     fn sign(&self, request: &mut Request, secrets: &Resolved, _now: Timestamp) -> Result<(), String> {
-        self.keys.aws.sign(request, secrets)
+        self.aws.sign(request, secrets)
     }
 
     fn check(&self, at: &At, problems: &mut Problems) {
-        self.keys.aws.check(at, problems);
+        self.aws.check(at, problems);
     }
 
     fn claim(&self) -> Option<Claim<'_>> {
-        Some(self.keys.claim(None))
+        Some(self.aws.claim(None))
     }
 }
 
@@ -82,9 +82,9 @@ impl Amazon {
         if event.source.as_deref() == Some("aws.cloudwatch")
             && let Ok(alarm) = Alarm::of_event(event)?
         {
-            return Ok(alarm.into_parsed(&self.keys.aws));
+            return Ok(alarm.into_parsed(&self.aws));
         }
-        if !self.keys.aws.takes(event.account.as_deref(), event.region.as_deref()) {
+        if !self.aws.takes(event.account.as_deref(), event.region.as_deref()) {
             return Ok(ignored(aws::ELSEWHERE));
         }
         let said = match services::said(event)? {
@@ -112,11 +112,11 @@ impl Amazon {
     }
 
     fn notice(&self, envelope: &Envelope) -> Result<Parsed, ParseError> {
-        if let Some(parsed) = self.keys.confirmation(envelope) {
+        if let Some(parsed) = self.aws.confirmation(envelope) {
             return Ok(parsed);
         }
         if let Some(alarm) = Alarm::of_notice(envelope)? {
-            return Ok(alarm.into_parsed(&self.keys.aws));
+            return Ok(alarm.into_parsed(&self.aws));
         }
         let message = envelope.message.trim();
         if message.starts_with('{') {
@@ -132,7 +132,7 @@ impl Amazon {
         let (account, region) = envelope.place();
         let id = Some(envelope.message_id.clone());
         let summary = envelope.subject.clone().unwrap_or_else(|| envelope.kind.to_string());
-        if !self.keys.aws.takes(account, region) {
+        if !self.aws.takes(account, region) {
             return Ok(Parsed { delivery_id: id, ..Parsed::ignored(summary, aws::ELSEWHERE) });
         }
         let mut alert = match services::noticed(envelope) {

@@ -1,5 +1,8 @@
 //! What events of AWS have in common: how they come, and the names that AWS gives to things.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -7,7 +10,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json as json_value};
 
 use super::auth::{self, AuthError, Authentic, HeaderKeys, Proof};
-use super::sns::Kind;
+use super::sns::{Envelope, Kind};
 use super::{Claim, Confirmation, Invocation, ParseError, Parsed, Request, Via, json, sns};
 use crate::domain::secret::{Resolved, Secret, SecretRef};
 use crate::relay::format::{At, HeaderName, OneOrMany, Problems, Read, kind_of, parsed};
@@ -128,7 +131,7 @@ pub fn console(region: &str) -> String {
 }
 
 crate::keys! {
-    /// What sources have that take events of EventBridge.
+    /// What sources have that take events of EventBridge, and messages of SNS.
     pub struct AwsKeys {
         /// The accounts whose events are taken. Left out: any.
         accounts: Option<OneOrMany<AccountId>>,
@@ -140,6 +143,9 @@ crate::keys! {
         /// The header whose whole value is the secret. Left out: `Authorization`, in which `Bearer` and the secret are
         /// accepted, too.
         header: Option<HeaderName>,
+        /// The SNS topics whose messages are taken, and whose subscriptions are confirmed. Left out: any that the function
+        /// is invoked with, and none over HTTPS.
+        topics: Option<OneOrMany<TopicArn>>,
     }
 }
 
@@ -148,12 +154,29 @@ impl AwsKeys {
         Some(HeaderKeys { secret: self.secret.clone()?, header: self.header.clone() })
     }
 
-    /// Checks the API key of a request over HTTP. An invocation is authenticated by IAM.
-    pub fn authenticate<'r>(&self, request: &'r Request, secrets: &Resolved) -> Result<Authentic<'r>, AuthError> {
+    fn topics(&self) -> &[TopicArn] {
+        self.topics.as_ref().map_or(&[], |topics| &topics.0)
+    }
+
+    /// Checks the signature of a message of SNS, or the API key of anything else over HTTP. An invocation is
+    /// authenticated by IAM.
+    pub fn authenticate<'r>(
+        &self,
+        request: &'r Request,
+        secrets: &Resolved,
+        now: Timestamp,
+    ) -> Result<Authentic<'r>, AuthError> {
         match (request.via, self.over_http()) {
+            (Via::Http, _) if sns::is_of_sns(request) => auth::sns(request, self.topics(), secrets, now),
             (Via::Http, Some(keys)) => keys.authenticate(request, secrets),
             _ => auth::iam(request),
         }
+    }
+
+    /// The certificate by which a message of SNS is to be checked.
+    pub fn named_by(&self, request: &Request) -> Option<SecretRef> {
+        let is_posted = request.via == Via::Http && sns::is_of_sns(request);
+        is_posted.then(|| sns::certificate_of(request, self.topics())).flatten()
     }
 
     /// Adds the API key, as an API destination would.
@@ -173,62 +196,9 @@ impl AwsKeys {
         }
     }
 
-    /// The events without HTTP of these EventBridge sources, as far as accounts and regions say.
-    pub fn claim<'a>(&'a self, sources: Option<&'a [&'a str]>) -> Claim<'a> {
-        Claim {
-            sources,
-            accounts: self.accounts.as_ref().map(|accounts| accounts.0.as_slice()),
-            regions: self.regions.as_ref().map(|regions| regions.0.as_slice()),
-            topics: None,
-        }
-    }
-
-    /// Whether what happened there is taken: what comes over HTTP was chosen by no claim.
-    pub fn takes(&self, account: Option<&str>, region: Option<&str>) -> bool {
-        let claim = self.claim(None);
-        let (account, region) = (account.map(str::to_owned), region.map(str::to_owned));
-        claim.covers(&Invocation { account, region, ..Invocation::default() })
-    }
-}
-
-crate::keys! {
-    /// What sources have that take events of EventBridge, and messages of SNS.
-    pub struct AlertKeys {
-        ..aws: AwsKeys,
-        /// The SNS topics whose messages are taken, and whose subscriptions are confirmed. Left out: any that the function
-        /// is invoked with, and none over HTTPS.
-        topics: Option<OneOrMany<TopicArn>>,
-    }
-}
-
-impl AlertKeys {
-    fn topics(&self) -> &[TopicArn] {
-        self.topics.as_ref().map_or(&[], |topics| &topics.0)
-    }
-
-    /// Checks the signature of a message of SNS, or the API key of anything else over HTTP. An invocation is
-    /// authenticated by IAM.
-    pub fn authenticate<'r>(
-        &self,
-        request: &'r Request,
-        secrets: &Resolved,
-        now: Timestamp,
-    ) -> Result<Authentic<'r>, AuthError> {
-        match request.via == Via::Http && sns::is_of_sns(request) {
-            true => auth::sns(request, self.topics(), secrets, now),
-            false => self.aws.authenticate(request, secrets),
-        }
-    }
-
-    /// The certificate by which a message of SNS is to be checked.
-    pub fn named_by(&self, request: &Request) -> Option<SecretRef> {
-        let is_posted = request.via == Via::Http && sns::is_of_sns(request);
-        is_posted.then(|| sns::certificate_of(request, self.topics())).flatten()
-    }
-
     /// What becomes of a message of SNS that is no notification: a subscription is confirmed if the relay file names its
     /// topic. That one has ended is never answered, as the answer would be a subscription again.
-    pub fn confirmation(&self, envelope: &sns::Envelope) -> Option<Parsed> {
+    pub fn confirmation(&self, envelope: &Envelope) -> Option<Parsed> {
         let why = match envelope.kind {
             Kind::Notification => return None,
             Kind::UnsubscribeConfirmation => "the subscription has ended",
@@ -243,14 +213,61 @@ impl AlertKeys {
                 (_, None) => "the subscription is not confirmed: there is no `Token` in it",
             },
         };
-        let parsed = Parsed::ignored(envelope.kind.to_string(), why);
-        Some(Parsed { delivery_id: Some(envelope.message_id.clone()), ..parsed })
+        Some(ignored(envelope, why))
+    }
+
+    /// Finds what a source is told in `body`: that is it, or the message of SNS that it is has it as its text. The text of
+    /// a message has to be JSON with one of the members `signs`: of any other, what is made of it is the answer already.
+    pub fn open<'b>(&self, body: &'b [u8], signs: &[&str]) -> Result<Result<Told<'b>, Parsed>, ParseError> {
+        #[derive(Deserialize)]
+        struct Sign {
+            #[serde(rename = "TopicArn")]
+            topic: Option<IgnoredAny>,
+        }
+        if json::read::<Sign>(body)?.topic.is_none() {
+            return Ok(Ok(Told { body: body.into(), message_id: None }));
+        }
+        let envelope = Envelope::read(body)?;
+        if let Some(parsed) = self.confirmation(&envelope) {
+            return Ok(Err(parsed));
+        }
+        let members: Option<BTreeMap<Cow<'_, str>, IgnoredAny>> = serde_json::from_str(&envelope.message).ok();
+        if !members.is_some_and(|members| signs.iter().any(|sign| members.contains_key(*sign))) {
+            return Ok(Err(ignored(&envelope, "a message that is nothing that this type of source knows")));
+        }
+        Ok(Ok(Told { body: envelope.message.into_bytes().into(), message_id: Some(envelope.message_id) }))
     }
 
     /// The events without HTTP of these sources, as far as accounts, regions and topics say.
     pub fn claim<'a>(&'a self, sources: Option<&'a [&'a str]>) -> Claim<'a> {
-        Claim { topics: self.topics.as_ref().map(|topics| topics.0.as_slice()), ..self.aws.claim(sources) }
+        Claim {
+            sources,
+            accounts: self.accounts.as_ref().map(|accounts| accounts.0.as_slice()),
+            regions: self.regions.as_ref().map(|regions| regions.0.as_slice()),
+            topics: self.topics.as_ref().map(|topics| topics.0.as_slice()),
+        }
     }
+
+    /// Whether what happened there is taken: what comes over HTTP was chosen by no claim.
+    pub fn takes(&self, account: Option<&str>, region: Option<&str>) -> bool {
+        let claim = self.claim(None);
+        let (account, region) = (account.map(str::to_owned), region.map(str::to_owned));
+        claim.covers(&Invocation { account, region, ..Invocation::default() })
+    }
+}
+
+/// What a source is told, without the envelope of SNS.
+#[derive(Debug)]
+pub struct Told<'b> {
+    /// An event of EventBridge, or what its service publishes to the topic itself.
+    pub body: Cow<'b, [u8]>,
+    /// What tells the message of SNS from others, if it was in one.
+    pub message_id: Option<String>,
+}
+
+fn ignored(envelope: &Envelope, why: &str) -> Parsed {
+    let parsed = Parsed::ignored(envelope.kind.to_string(), why);
+    Parsed { delivery_id: Some(envelope.message_id.clone()), ..parsed }
 }
 
 /// In which form something of AWS comes.
@@ -297,8 +314,8 @@ pub struct Event<'b> {
     pub id: Option<String>,
     /// The service: `aws.ecs`.
     pub source: Option<String>,
-    /// What happened, in words.
-    #[serde(rename = "detail-type")]
+    /// What happened, in words. Notification rules of the developer tools spell the name their own way.
+    #[serde(rename = "detail-type", alias = "detailType")]
     pub detail_type: String,
     /// The account.
     pub account: Option<String>,

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::alarm::Alarm;
 use super::auth::{AuthError, Authentic};
-use super::aws::{AlertKeys, Event, Form};
+use super::aws::{AwsKeys, Event, Form};
 use super::sns::Envelope;
 use super::{Claim, ParseError, Parsed, Request, SNS, Source, json};
 use crate::domain::secret::{Resolved, SecretRef};
@@ -18,7 +18,7 @@ use crate::relay::format::{At, Problems};
 crate::keys! {
     /// A `cloudwatch` source.
     pub struct CloudWatch {
-        ..keys: AlertKeys,
+        ..aws: AwsKeys,
     }
 }
 
@@ -32,11 +32,11 @@ impl Source for CloudWatch {
         secrets: &Resolved,
         now: Timestamp,
     ) -> Result<Authentic<'r>, AuthError> {
-        self.keys.authenticate(request, secrets, now)
+        self.aws.authenticate(request, secrets, now)
     }
 
     fn named_by(&self, request: &Request) -> Option<SecretRef> {
-        self.keys.named_by(request)
+        self.aws.named_by(request)
     }
 
     fn parse(&self, request: Authentic<'_>) -> Result<Parsed, ParseError> {
@@ -53,7 +53,7 @@ impl Source for CloudWatch {
             Form::AlarmAction => Alarm::of_action(&request.body)?,
             Form::Notice => {
                 let envelope = Envelope::read(&request.body)?;
-                if let Some(parsed) = self.keys.confirmation(&envelope) {
+                if let Some(parsed) = self.aws.confirmation(&envelope) {
                     return Ok(parsed);
                 }
                 match Alarm::of_notice(&envelope)? {
@@ -66,18 +66,18 @@ impl Source for CloudWatch {
                 }
             }
         };
-        Ok(alarm.into_parsed(&self.keys.aws))
+        Ok(alarm.into_parsed(&self.aws))
     }
 
     fn sign(&self, request: &mut Request, secrets: &Resolved, _now: Timestamp) -> Result<(), String> {
-        self.keys.aws.sign(request, secrets)
+        self.aws.sign(request, secrets)
     }
 
     fn check(&self, at: &At, problems: &mut Problems) {
-        self.keys.aws.check(at, problems);
+        self.aws.check(at, problems);
     }
 
     fn claim(&self) -> Option<Claim<'_>> {
-        Some(self.keys.claim(Some(SOURCES)))
+        Some(self.aws.claim(Some(SOURCES)))
     }
 }

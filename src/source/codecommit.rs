@@ -1,11 +1,16 @@
-//! AWS CodeCommit, which tells EventBridge and nobody else.
+//! AWS CodeCommit, which tells EventBridge and SNS.
 //!
-//! As with ECR a rule invokes the function, which IAM authenticates, or an API destination posts with an API key.
-//! EventBridge delivers at least once, with the same `id`; CodeCommit emits at best effort.
+//! As with ECR a rule invokes the function, which IAM authenticates, or its target is an SNS topic, or an API destination
+//! posts with an API key. EventBridge delivers at least once, with the same `id`; CodeCommit emits at best effort.
+//! Besides, a notification rule publishes the same events to a topic, with `detailType` in place of `detail-type` and
+//! without an `id`; so does a trigger of the repository, in a form of its own: `Records`, each with references, of which
+//! `created` and `deleted` say what became of them.
 //! `CodeCommit Repository State Change` says that one ref was created, updated or deleted; what paths that touched, it
 //! does not say. `CodeCommit Pull Request State Change` is about pull requests. The event's own word is `detail.event`.
 //! Clone URLs are made of region and name.
-//! Source: docs.aws.amazon.com/codecommit/latest/userguide: monitoring-events and regions (read 2026-08).
+//! Sources: docs.aws.amazon.com/codecommit/latest/userguide: monitoring-events, how-to-notify and regions (read 2026-08);
+//! triggers by aws/aws-lambda-go, `events/codecommit.go`, and the Lambda guide, services-codecommit; AWS shows no message
+//! of a notification rule, so that its form is that of messages which users have published (read 2026-11).
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -14,7 +19,7 @@ use super::auth::{AuthError, Authentic};
 use super::aws::{self, Arn, AwsKeys, missing};
 use super::git::{self, subject};
 use super::json::{self, text};
-use super::{Claim, Found, ParseError, Parsed, Request, Source};
+use super::{Claim, Found, ParseError, Parsed, Request, SNS, Source};
 use crate::domain::event::{Detail, GitEvent};
 use crate::domain::secret::Resolved;
 use crate::relay::format::{At, OneOrMany, Problems};
@@ -30,8 +35,10 @@ const EVENTS: &[&str] = &[
     "pullRequestMergeStatusUpdated",
 ];
 
-/// The EventBridge sources that CodeCommit's events have.
-const SOURCES: &[&str] = &["aws.codecommit"];
+/// Where events without HTTP come from.
+const SOURCES: &[&str] = &[CODECOMMIT, SNS];
+/// The EventBridge source of CodeCommit's events.
+const CODECOMMIT: &str = "aws.codecommit";
 
 crate::keys! {
     /// A `codecommit` source.
@@ -50,15 +57,27 @@ impl Source for CodeCommit {
         &self,
         request: &'r Request,
         secrets: &Resolved,
-        _now: Timestamp,
+        now: Timestamp,
     ) -> Result<Authentic<'r>, AuthError> {
-        self.aws.authenticate(request, secrets)
+        self.aws.authenticate(request, secrets, now)
+    }
+
+    fn named_by(&self, request: &Request) -> Option<SecretRef> {
+        self.aws.named_by(request)
     }
 
     fn parse(&self, request: Authentic<'_>) -> Result<Parsed, ParseError> {
-        let event: aws::Event<'_> = json::read(&request.body)?;
+        let told = match self.aws.open(&request.body, &["detail-type", "detailType", "Records"])? {
+            Ok(told) => told,
+            Err(parsed) => return Ok(parsed),
+        };
+        if let Triggered { records: Some(records) } = json::read(&told.body)? {
+            return self.triggered(records);
+        }
+        let mut event: aws::Event<'_> = json::read(&told.body)?;
+        event.id = text(event.id).or(told.message_id);
         let parsed = self.event(&event)?;
-        Ok(Parsed { delivery_id: text(event.id), ..parsed })
+        Ok(Parsed { delivery_id: event.id, ..parsed })
     }
 
     fn sign(&self, request: &mut Request, secrets: &Resolved, _now: Timestamp) -> Result<(), String> {
@@ -74,7 +93,7 @@ impl Source for CodeCommit {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Change {
     event: Option<String>,
@@ -97,10 +116,46 @@ struct Change {
     is_merged: Option<String>,
 }
 
+/// What a trigger publishes.
+#[derive(Deserialize)]
+struct Triggered {
+    #[serde(rename = "Records")]
+    records: Option<Vec<Record>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Record {
+    event_id: Option<String>,
+    event_name: Option<String>,
+    #[serde(default, deserialize_with = "json::time")]
+    event_time: Option<Timestamp>,
+    #[serde(rename = "eventSourceARN")]
+    repository: Option<String>,
+    #[serde(rename = "userIdentityARN")]
+    user: Option<String>,
+    codecommit: Option<References>,
+}
+
+#[derive(Deserialize)]
+struct References {
+    #[serde(default, deserialize_with = "json::list")]
+    references: Vec<Reference>,
+}
+
+#[derive(Deserialize)]
+struct Reference {
+    commit: Option<String>,
+    #[serde(rename = "ref")]
+    name: Option<String>,
+    created: Option<bool>,
+    deleted: Option<bool>,
+}
+
 impl CodeCommit {
     fn event(&self, event: &aws::Event<'_>) -> Result<Parsed, ParseError> {
         let kind = event.detail_type.as_str();
-        if !event.source.as_deref().is_some_and(|source| SOURCES.contains(&source)) {
+        if event.source.as_deref() != Some(CODECOMMIT) {
             return Ok(Parsed::ignored(kind, "not an event of CodeCommit"));
         }
         if !self.aws.takes(event.account.as_deref(), event.region.as_deref()) {
@@ -109,12 +164,74 @@ impl CodeCommit {
         if !matches!(kind, "CodeCommit Repository State Change" | "CodeCommit Pull Request State Change") {
             return Ok(Parsed::ignored(kind, git::NOT_RELAYED));
         }
-        let change: Change = event.detail()?;
+        let region = event.region.as_deref().ok_or_else(|| missing("region"))?;
+        let (summary, told) = self.told(event.detail()?, region)?;
+        Ok(match told {
+            Ok(git) => {
+                let found =
+                    Found { identity: text(event.id.clone()), detail: Detail::Git(Box::new(git)), time: event.time };
+                Parsed::events(summary, vec![found])
+            }
+            Err(why) => Parsed::ignored(summary, why),
+        })
+    }
+
+    /// A trigger tells each ref that one push changed.
+    fn triggered(&self, records: Vec<Record>) -> Result<Parsed, ParseError> {
+        let (mut summaries, mut events, mut ignored) = (Vec::new(), Vec::new(), None);
+        let delivery_id = records.first().and_then(|record| text(record.event_id.clone()));
+        for record in records {
+            let name = record.event_name.unwrap_or_default();
+            if name != "ReferenceChanges" {
+                (summaries, ignored) = (vec![name], Some(git::NOT_RELAYED));
+                continue;
+            }
+            let arn = record.repository.ok_or_else(|| missing("Records.eventSourceARN"))?;
+            let arn = Arn::parse(&arn).ok_or_else(|| missing("Records.eventSourceARN"))?;
+            if !self.aws.takes(Some(arn.account), Some(arn.region)) {
+                (summaries, ignored) = (vec![name], Some(aws::ELSEWHERE));
+                continue;
+            }
+            for reference in record.codecommit.into_iter().flat_map(|changed| changed.references) {
+                let event = match (reference.created, reference.deleted) {
+                    (_, Some(true)) => "referenceDeleted",
+                    (Some(true), _) => "referenceCreated",
+                    _ => "referenceUpdated",
+                };
+                let change = Change {
+                    event: Some(event.into()),
+                    repository_name: Some(arn.resource.into()),
+                    reference_full_name: Some(
+                        reference.name.ok_or_else(|| missing("Records.codecommit.references.ref"))?,
+                    ),
+                    commit_id: reference.commit,
+                    caller_user_arn: record.user.clone(),
+                    ..Change::default()
+                };
+                let (summary, told) = self.told(change, arn.region)?;
+                match told {
+                    Ok(git) => {
+                        let identity = record.event_id.as_ref().map(|id| format!("{id} {summary}"));
+                        events.push(Found { identity, detail: Detail::Git(Box::new(git)), time: record.event_time });
+                    }
+                    Err(why) => ignored = Some(why),
+                }
+                summaries.push(summary);
+            }
+        }
+        if events.is_empty() && ignored.is_none() {
+            ignored = Some("there is nothing in it");
+        }
+        let ignored = ignored.map(str::to_owned);
+        Ok(Parsed { delivery_id, ignored, ..Parsed::events(summaries.join(", "), events) })
+    }
+
+    /// What a change is in a few words, and the event that it is, or why it is ignored.
+    fn told(&self, change: Change, region: &str) -> Result<(String, Result<GitEvent, &'static str>), ParseError> {
         let word = text(change.event).ok_or_else(|| missing("detail.event"))?;
         if !git::relays(self.events.as_ref(), EVENTS, &[&word]) {
-            return Ok(Parsed::ignored(word, git::NOT_RELAYED));
+            return Ok((word, Err(git::NOT_RELAYED)));
         }
-        let region = event.region.as_deref().ok_or_else(|| missing("region"))?;
         let named = text(change.repository_name).or(change.repository_names.into_iter().next());
         let name = named.ok_or_else(|| missing("detail.repositoryName"))?;
         let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
@@ -127,7 +244,7 @@ impl CodeCommit {
         git.url = Some(format!("https://{console}/codesuite/codecommit/repositories/{name}/browse?region={region}"));
         let who = text(change.caller_user_arn).or(text(change.author));
         git.actor = who.map(|arn| Arn::parse(&arn).map_or(arn.as_str(), |arn| arn.name()).to_owned());
-        if kind == "CodeCommit Repository State Change" {
+        if !git.event.starts_with("pullRequest") {
             let full = text(change.reference_full_name).or_else(|| {
                 let folder = if change.reference_type.as_deref() == Some("tag") { "tags" } else { "heads" };
                 text(change.reference_name).map(|name| match name.starts_with("refs/") {
@@ -149,10 +266,7 @@ impl CodeCommit {
             git.status = if merged { Some("merged".into()) } else { text(change.pull_request_status) };
         }
         let summary = git::summary(&git);
-        if git.deleted && !self.deletes {
-            return Ok(Parsed::ignored(summary, git::DELETED));
-        }
-        let found = Found { identity: text(event.id.clone()), detail: Detail::Git(Box::new(git)), time: event.time };
-        Ok(Parsed::events(summary, vec![found]))
+        let told = if git.deleted && !self.deletes { Err(git::DELETED) } else { Ok(git) };
+        Ok((summary, told))
     }
 }

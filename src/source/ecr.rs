@@ -1,7 +1,8 @@
 //! Amazon ECR, which tells EventBridge and nobody else.
 //!
-//! Two ways lead here. A rule with the function as its target invokes it: IAM has authenticated that, and there are no
-//! headers. Or an API destination posts over HTTPS, with its connection's API key in a header: the event as it is, or
+//! Three ways lead here. A rule with the function as its target invokes it: IAM has authenticated that, and there are no
+//! headers. The rule's target is an SNS topic, which invokes the function or posts over HTTPS, signed. Or an API
+//! destination posts over HTTPS, with its connection's API key in a header. By all of them comes the event as it is, or
 //! what an input transformer makes of it, of which one is known: the CloudEvent `com.amazon.ecr.image.push` that
 //! argocd-image-updater documents (sent as plain `application/json`).
 //!
@@ -20,7 +21,7 @@ use super::auth::{AuthError, Authentic};
 use super::aws::{self, AwsKeys, missing};
 use super::json::text;
 use super::oci::{self, MediaType};
-use super::{Claim, Found, ParseError, Parsed, Request, Source, json};
+use super::{Claim, Found, ParseError, Parsed, Request, SNS, Source, json};
 use crate::domain::event::{Detail, ImagePush};
 use crate::domain::secret::Resolved;
 use crate::relay::format::{At, Problems};
@@ -38,21 +39,31 @@ crate::keys! {
     }
 }
 
-/// The EventBridge sources that ECR's events have.
-const SOURCES: &[&str] = &["aws.ecr"];
+/// Where events without HTTP come from.
+const SOURCES: &[&str] = &[ECR, SNS];
+/// The EventBridge source of ECR's events.
+const ECR: &str = "aws.ecr";
 
 impl Source for Ecr {
     fn authenticate<'r>(
         &self,
         request: &'r Request,
         secrets: &Resolved,
-        _now: Timestamp,
+        now: Timestamp,
     ) -> Result<Authentic<'r>, AuthError> {
-        self.aws.authenticate(request, secrets)
+        self.aws.authenticate(request, secrets, now)
+    }
+
+    fn named_by(&self, request: &Request) -> Option<SecretRef> {
+        self.aws.named_by(request)
     }
 
     fn parse(&self, request: Authentic<'_>) -> Result<Parsed, ParseError> {
-        let body: Body = json::read(&request.body)?;
+        let told = match self.aws.open(&request.body, &["detail-type", "specversion"])? {
+            Ok(told) => told,
+            Err(parsed) => return Ok(parsed),
+        };
+        let body: Body = json::read(&told.body)?;
         match (body.detail_type.is_some(), body.specversion.is_some()) {
             (true, _) => self.event(body),
             (false, true) => self.cloud_event(body),
@@ -123,7 +134,7 @@ impl Ecr {
             parsed.delivery_id = text(body.id.clone());
             Ok(parsed)
         };
-        if !body.source.as_deref().is_some_and(|source| SOURCES.contains(&source)) {
+        if body.source.as_deref() != Some(ECR) {
             return ignored(&kind, "not an event of ECR");
         }
         let expected = match kind.as_str() {

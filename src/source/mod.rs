@@ -122,7 +122,7 @@ pub static TYPES: &[SourceType] = &[
     SourceType::new::<codecommit::CodeCommit>(
         "codecommit",
         Function::GitWebhook,
-        "IAM; a secret in a header from API destinations",
+        "IAM; SNS's signature; a secret in a header from API destinations",
     ),
     SourceType::new::<dockerhub::DockerHub>("dockerhub", Function::RegistryPush, "the URL's token"),
     SourceType::new::<quay::Quay>("quay", Function::RegistryPush, "the URL's token"),
@@ -132,7 +132,11 @@ pub static TYPES: &[SourceType] = &[
     // GitLab itself tells nobody of pushes; the registry beneath it is a fork of Distribution.
     SourceType::new::<distribution::Distribution>("gitlab-registry", Function::RegistryPush, "a header's value"),
     SourceType::new::<gcr::Gcr>("gcr", Function::RegistryPush, "a token that Google signs (OpenID Connect)"),
-    SourceType::new::<ecr::Ecr>("ecr", Function::RegistryPush, "IAM; a secret in a header from API destinations"),
+    SourceType::new::<ecr::Ecr>(
+        "ecr",
+        Function::RegistryPush,
+        "IAM; SNS's signature; a secret in a header from API destinations",
+    ),
     SourceType::new::<artifactory::Artifactory>(
         "artifactory",
         Function::RegistryPush,

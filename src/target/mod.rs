@@ -1,6 +1,6 @@
 //! Targets: whom we tell. One file per type, and one list of them.
 //!
-//! A target is *render* (delivery → HTTP request) and *classify* (answer → outcome). Connecting, sending and
+//! A target is *render* (delivery → request, by HTTP but for NATS) and *classify* (answer → outcome). Connecting, sending and
 //! retrying exist once, elsewhere.
 
 pub mod alertmanager;
@@ -38,6 +38,7 @@ pub mod markup;
 pub mod matrix;
 pub mod mattermost;
 pub mod message;
+pub mod nats;
 pub mod ntfy;
 pub mod opsgenie;
 pub mod pagerduty;
@@ -154,6 +155,7 @@ pub static TYPES: &[TargetType] = &[
     ),
     TargetType::new::<comment::Comment<gitea::Gitea>>("gitea-comment", "comments on pull requests at Gitea or Forgejo"),
     TargetType::new::<googlepubsub::Googlepubsub>("googlepubsub", "a topic of Google Cloud Pub/Sub"),
+    TargetType::new::<nats::Nats>("nats", "a subject of NATS, by a server alone or a stream of JetStream"),
     TargetType::new::<rocketchat::RocketChat>("rocketchat", "a channel of Rocket.Chat, by an incoming webhook"),
     TargetType::new::<zulip::Zulip>("zulip", "a channel of Zulip, by a bot's key"),
     TargetType::new::<webex::Webex>("webex", "a room of Webex, by a bot's token"),
@@ -192,6 +194,8 @@ pub struct Outbound {
     pub aws: Option<aws::Service>,
     /// How a token for it is had, which is its credential.
     pub token: Option<Box<TokenRequest>>,
+    /// What it is where it is no HTTP: a message for NATS, of which this request has the server's URL and the body.
+    pub nats: Option<nats::Publication>,
     /// Whether the answer's body is what it is sent for, so that more is read of it: 1 MiB instead of 64 KiB.
     pub long_answer: bool,
 }
@@ -222,7 +226,16 @@ pub enum Statement {
 impl Outbound {
     /// A request without headers and body.
     pub fn new(method: Method, url: String) -> Self {
-        Self { method, url, headers: HeaderMap::new(), body: Bytes::new(), aws: None, token: None, long_answer: false }
+        Self {
+            method,
+            url,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            aws: None,
+            token: None,
+            nats: None,
+            long_answer: false,
+        }
     }
 
     /// A POST of `body`.
@@ -310,7 +323,7 @@ impl fmt::Debug for Outbound {
 /// An answer to a request.
 #[derive(Debug, Clone)]
 pub struct Response {
-    /// The status.
+    /// The status; of what is no HTTP, 0 where it has none.
     pub status: u16,
     /// The headers.
     pub headers: HeaderMap,
@@ -377,6 +390,11 @@ pub trait Target: Keys + Debug + Send + Sync {
     /// no harm twice. Else a delivery that was not answered is repeated as the target's `retry.unanswered` says.
     fn is_idempotent(&self) -> bool {
         self.class() == Class::InCluster
+    }
+
+    /// Whether it is reached by HTTP, so that an HTTP proxy can lead there.
+    fn by_http(&self) -> bool {
+        true
     }
 
     /// Whether the request is rendered from the sender's own one.

@@ -15,7 +15,7 @@ use sluice::port::{Clock as _, FetchError};
 use sluice::rim::local::samples;
 use sluice::source::{Function, Invocation};
 
-use crate::fakes::{FakeClock, FakeMeter, FakeQueue, FakeSecrets, json as parse, relay, store};
+use crate::fakes::{FakeClock, FakeMeter, FakeQueue, FakeSecrets, FakeSubscriptions, json as parse, relay, store};
 
 mod attacks;
 
@@ -60,7 +60,7 @@ fn world_with(queue: FakeQueue) -> World {
         agents: Default::default(),
         clock: clock.clone(),
         meter: meter.clone(),
-        subscriptions: None,
+        subscriptions: Arc::new(FakeSubscriptions::default()),
         function: None,
     };
     World { intake, secrets, queue, clock, meter }

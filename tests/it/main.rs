@@ -17,6 +17,7 @@ mod house;
 mod how_to;
 mod intake;
 mod markup;
+mod nats;
 mod probe;
 mod random;
 mod readme;

@@ -23,6 +23,8 @@ sources:
   aws: { type: aws, topics: ["arn:aws:sns:eu-west-1:111122223333:alerts"], secret: "ssm:/api-key" }
   alarms: { type: cloudwatch, topics: ["arn:aws:sns:eu-west-1:111122223333:alarms"] }
   none: { type: aws }
+  pushes: { type: ecr, topics: ["arn:aws:sns:eu-west-1:111122223333:pushes"] }
+  commits: { type: codecommit, topics: ["arn:aws:sns:eu-west-1:111122223333:commits"] }
 targets:
   log: { type: http, url: "https://log.example.com/events" }
 routes:
@@ -54,7 +56,7 @@ fn world() -> World {
         agents: Default::default(),
         clock: clock.clone(),
         meter: Arc::new(FakeMeter::default()),
-        subscriptions: Some(subscriptions.clone()),
+        subscriptions: subscriptions.clone(),
         function: None,
     };
     let world = World { intake, secrets, queue, clock, subscriptions };
@@ -170,6 +172,32 @@ async fn a_message_with_the_signature_of_sns_is_taken_and_needs_none_of_the_sour
     let without_subject = signed(with(notification(), "Subject", Value::Null));
     assert_eq!(world.post("/aws", &without_subject).await.status, 202);
     assert_eq!(world.fetches(), 1, "the certificate is kept");
+}
+
+#[tokio::test]
+async fn registries_and_git_hosts_are_heard_by_topics_of_theirs_as_alerts_are() {
+    for (source, sample, event) in [
+        ("pushes", "ecr/image-push.json", "ECR Image Action PUSH"),
+        ("commits", "codecommit/reference-updated.json", "referenceUpdated refs/heads/main"),
+    ] {
+        let world = world();
+        let topic = format!("arn:aws:sns:eu-west-1:111122223333:{source}");
+        let path = format!("/{source}");
+        let file = format!("{}/events/{sample}", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(file).expect("sample");
+        let message = signed(with(with(notification(), "Message", text.into()), "TopicArn", topic.clone().into()));
+        let answer = world.post(&path, &message).await;
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        assert!(answer.body["event"].as_str().is_some_and(|told| told.starts_with(event)), "{}", answer.body);
+        assert_eq!(world.post(&path, &notification()).await.status, 401, "another topic's");
+        assert_eq!(world.post(&path, &with(message, "Message", "{}".into())).await.status, 401, "changed");
+        let nothing = signed(with(with(notification(), "TopicArn", topic.clone().into()), "Message", "[1]".into()));
+        let answer = world.post(&path, &nothing).await;
+        assert_eq!(answer.status, 200, "of no use is no fault of the sender's: {}", answer.body);
+        assert_eq!(world.post(&path, &confirmation(&topic)).await.status, 200);
+        assert_eq!(world.confirmed(), [(topic, "2336412f37".to_owned())]);
+        assert_eq!(world.queue.sent().len(), 1);
+    }
 }
 
 /// Signed by OpenSSL, over text that no code of ours put together:

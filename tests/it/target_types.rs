@@ -455,9 +455,81 @@ fn a_bus_is_a_name_or_an_arn() {
 }
 
 #[test]
+fn what_nats_answers_for_itself_and_for_a_stream() {
+    let err = |words: &str| format!("-ERR '{words}'");
+    for (name, acknowledged) in [("nats", "PONG"), ("nats-stream", r#"{"stream":"RELAY","seq":7,"duplicate":true}"#)] {
+        check_answers(
+            name,
+            &[
+                (0, &[], acknowledged, "accepted", None, ""),
+                (0, &[], "", "retry", BUSY, "not that of NATS"),
+                (0, &[], &err("Authorization Violation"), "retry", HELD, "Authorization Violation"),
+                (0, &[], &err("User Authentication Expired"), "retry", HELD, "Expired"),
+                (0, &[], &err("authentication timeout"), "retry", BUSY, "timeout"),
+                (0, &[], &err("Permissions Violation for Publish to \"a\""), "retry", HELD, "Publish to"),
+                (0, &[], &err("Maximum Payload Violation"), "rejected", None, "max_payload"),
+                (0, &[], &err("maximum connections exceeded"), "retry", BUSY, "connections"),
+                (0, &[], &err("Invalid Publish Subject"), "retry", HELD, "Subject"),
+                (0, &[], &err("Secure Connection - TLS Required"), "retry", HELD, "TLS"),
+                (0, &[], &err("message headers not supported"), "retry", HELD, "headers"),
+                (0, &[], &err("Server Shutdown"), "retry", BUSY, "Shutdown"),
+            ],
+        );
+    }
+    let error = |code: u64, words: &str| {
+        format!(r#"{{"error":{{"code":503,"err_code":{code},"description":"{words}"}},"stream":"RELAY","seq":0}}"#)
+    };
+    check_answers(
+        "nats-stream",
+        &[
+            (503, &[], "", "retry", HELD, "no stream"),
+            (0, &[], &error(10_054, "message size exceeds maximum allowed"), "rejected", None, "exceeds"),
+            (0, &[], &error(10_077, "maximum messages exceeded"), "retry", BUSY, "maximum messages"),
+            (0, &[], "PONG", "retry", BUSY, "not that of NATS"),
+        ],
+    );
+}
+
+#[test]
+fn a_nats_target_has_a_server_a_subject_and_one_way_to_log_in() {
+    let with = |keys: &str| problems(&format!("{{ type: nats, url: 'nats://nats:4222', subject: a.b, {keys} }}"));
+    for fine in ["", "username: a, password: 'env:A'", "token: 'env:A'", "creds: 'env:A'", "jetstream: true"] {
+        assert!(with(fine).is_empty(), "{fine}: {:?}", with(fine));
+    }
+    for wrong in [
+        "username: a",
+        "password: 'env:A'",
+        "username: a, password: 'env:A', token: 'env:B'",
+        "token: 'env:A', creds: 'env:B'",
+    ] {
+        assert!(with(wrong).iter().any(|one| one.contains("either `username`")), "{wrong}: {:?}", with(wrong));
+    }
+    let proxied = with("proxy: 'env:P'");
+    assert!(proxied.len() == 1 && proxied[0].starts_with("targets.a.proxy: "), "{proxied:?}");
+    for url in [
+        "http://nats",
+        "nats://user:pw@nats",
+        "nats://token@nats",
+        "nats://",
+        "nats",
+        "nats://a/b",
+        "tls://a?b",
+        "tls://a#b",
+    ] {
+        let found = problems(&format!("{{ type: nats, url: '{url}', subject: a }}"));
+        assert!(found.len() == 1 && found[0].starts_with("targets.a.url: "), "{url}: {found:?}");
+    }
+    for subject in ["", "a b", "a.*", "a.>", "a..b", ".a", "a.", "a\tb", "ü", "a\r\nPUB b"] {
+        let found = problems(&format!("{{ type: nats, url: 'tls://nats', subject: {subject:?} }}"));
+        assert!(found.len() == 1 && found[0].starts_with("targets.a.subject: "), "{subject}: {found:?}");
+    }
+}
+
+#[test]
 fn what_google_answers_a_publication_and_a_request_for_a_token() {
     let coded = |status: &str| format!(r#"{{"error":{{"code":1,"message":"why","status":"{status}"}}}}"#);
     let (argument, denied, missing) = (coded("INVALID_ARGUMENT"), coded("PERMISSION_DENIED"), coded("NOT_FOUND"));
+    let (precondition, aborted) = (coded("FAILED_PRECONDITION"), coded("ABORTED"));
     let grant = r#"{"error":"invalid_grant","error_description":"Invalid JWT Signature."}"#;
     check_answers(
         "googlepubsub",
@@ -465,6 +537,8 @@ fn what_google_answers_a_publication_and_a_request_for_a_token() {
             (200, &[], r#"{"messageIds":["1"]}"#, "accepted", None, ""),
             (400, &[], grant, "retry", HELD, "no token: invalid_grant: Invalid JWT Signature."),
             (400, &[], &argument, "rejected", None, "why"),
+            (400, &[], &precondition, "retry", HELD, "takes nothing: why"),
+            (409, &[], &aborted, "retry", BUSY, "409: why"),
             (401, &[], "{}", "retry", HELD, "token"),
             (403, &[], &denied, "retry", HELD, "may not publish to this topic: why"),
             (404, &[], &missing, "retry", HELD, "no such topic: why"),
@@ -487,6 +561,7 @@ fn a_message_of_pubsub_is_the_event_and_its_token_is_asked_of_google() {
     let event: serde_json::Value = serde_json::from_slice(&data).expect("JSON");
     assert_eq!(event, serde_json::to_value(&push.event).expect("JSON"));
     assert_eq!(body["messages"][0]["attributes"]["kind"], "git");
+    assert_eq!(body["messages"][0]["orderingKey"], "github");
     let asked = request.token.expect("a token is asked for");
     let claim = |name: &str| asked.claims[name].as_str().expect("text").to_owned();
     assert_eq!(

@@ -64,6 +64,8 @@ gitlab-trigger: { type: gitlab-trigger, repository: acme/platform/deploy, token:
 gitlab-trigger-own: { type: gitlab-trigger, repository: 42, token: "env:T", ref: v1, api_url: "https://gitlab.example.com/" }
 eventbridge: { type: eventbridge, bus: relay }
 eventbridge-arn: { type: eventbridge, bus: "arn:aws:events:eu-central-1:123456789012:event-bus/relay" }
+nats: { type: nats, url: "nats://nats.nats.svc:4222", subject: relay.events }
+nats-stream: { type: nats, url: "tls://nats.example.com:4222", subject: relay.events, username: relay, password: "env:T", jetstream: true }
 googlepubsub: { type: googlepubsub, project: acme-prod, topic: relay, service_account: sluice@acme-prod.iam.gserviceaccount.com, private_key: "env:T" }
 "#;
 
@@ -176,7 +178,10 @@ pub fn render(entry: &TargetEntry, delivery: &Delivery) -> Outbound {
 }
 
 fn as_text(request: &Outbound) -> String {
-    let mut text = format!("{} {}\n", request.method, request.url);
+    let mut text = match &request.nats {
+        Some(publication) => format!("PUBLISH {}\n({publication:?})\n", request.url),
+        None => format!("{} {}\n", request.method, request.url),
+    };
     if let Some(service) = &request.aws {
         let region = service.region.as_deref().unwrap_or("the process's region");
         text.push_str(&format!("(signed for {} in {region})\n", service.name));

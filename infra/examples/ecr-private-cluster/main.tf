@@ -44,7 +44,8 @@ module "virginia" {
   source    = "../../forward"
   providers = { aws = aws.virginia }
 
-  event_bus_arn = module.sluice.event_bus_arn
+  event_bus_arn  = module.sluice.event_bus_arn
+  event_patterns = module.sluice.event_patterns
 }
 
 output "agents" {

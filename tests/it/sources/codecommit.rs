@@ -38,6 +38,44 @@ fn an_invocation_needs_no_secret_and_belongs_to_the_git_function() {
 }
 
 #[test]
+fn a_push_says_the_same_by_a_rule_a_topic_a_notification_rule_or_a_trigger() {
+    let bare = codecommit().outcome("reference-updated.json").expect("parsed");
+    assert_eq!(codecommit().outcome("sns-reference-updated.json").expect("parsed"), bare);
+    assert_eq!(invoked(&codecommit(), "sns-reference-updated.json").expect("authentic"), bare);
+    assert_eq!(git("sns-notification-rule.json"), git("reference-updated.json"));
+    // A trigger does not say what the ref was at before.
+    assert_eq!(git("sns-trigger.json"), GitEvent { before: None, ..git("reference-updated.json") });
+}
+
+#[test]
+fn what_has_no_id_of_eventbridge_is_known_again_by_that_of_the_message_or_the_trigger() {
+    let identities = |sample: &str| {
+        let parsed = codecommit().outcome(sample).expect("parsed");
+        parsed.events.into_iter().map(|found| found.identity.expect("an identity")).collect::<Vec<_>>()
+    };
+    assert_eq!(identities("sns-notification-rule.json"), ["4f0d2c31-20a1-5b6c-9d7e-8f9a0b1c2d02"]);
+    let trigger = identities("sns-trigger.json");
+    assert!(trigger.len() == 2 && trigger[0] != trigger[1], "{trigger:?}");
+    assert!(trigger.iter().all(|one| one.starts_with("31ade2c7-f889-47c5-a937-1cf99e2790e9 ")), "{trigger:?}");
+}
+
+#[test]
+fn each_ref_of_a_trigger_is_an_event_and_a_deletion_one_only_where_the_source_says_so() {
+    let parsed = codecommit().outcome("sns-trigger.json").expect("parsed");
+    assert_eq!(
+        parsed.summary,
+        "referenceUpdated refs/heads/main, referenceCreated refs/tags/v1.2.0, referenceDeleted refs/heads/old"
+    );
+    assert!(parsed.events.len() == 2 && parsed.ignored.is_some_and(|why| why.contains("deletes: true")));
+    let entry = json!({ "type": "codecommit", "secret": "env:FIRST", "header": "X-Api-Key", "deletes": true });
+    assert_eq!(codecommit().with(&entry).outcome("sns-trigger.json").expect("parsed").events.len(), 3);
+    let elsewhere =
+        json!({ "type": "codecommit", "secret": "env:FIRST", "header": "X-Api-Key", "accounts": "210987654321" });
+    assert!(codecommit().with(&elsewhere).outcome("sns-trigger.json").expect("a 2xx").events.is_empty());
+    assert!(codecommit().outcome("sns-trigger-test.json").expect("a 2xx").events.is_empty());
+}
+
+#[test]
 fn clone_urls_are_made_of_region_and_name() {
     let push = git("reference-updated.json");
     let repository = "git-codecommit.eu-central-1.amazonaws.com/v1/repos/platform";

@@ -1,7 +1,7 @@
 //! Amazon ECR: by invocation, and over HTTPS by an API destination.
 
 use sluice::domain::event::Detail;
-use sluice::source::Invocation;
+use sluice::source::{Invocation, SNS};
 
 use super::*;
 
@@ -50,6 +50,30 @@ fn http_is_refused_by_a_source_without_a_secret_whatever_the_request_carries() {
 fn an_event_says_the_same_over_both_ways() {
     let over_http = folder().outcome("image-push.json").expect("parsed");
     assert_eq!(over_http, invoked(&folder(), "image-push.json"));
+}
+
+#[test]
+fn an_event_is_the_same_one_in_a_message_of_sns_posted_or_by_invocation() {
+    let bare = folder().outcome("image-push.json").expect("parsed");
+    assert_eq!(folder().outcome("sns-image-push.json").expect("parsed"), bare);
+    assert_eq!(invoked(&folder(), "sns-image-push.json"), bare);
+    let transformed = folder().outcome("api-destination-cloudevent.json").expect("parsed");
+    assert_eq!(folder().outcome("sns-cloudevent.json").expect("parsed"), transformed);
+    let other = folder().outcome("sns-plain-text.json").expect("a 2xx");
+    assert!(other.events.is_empty() && other.ignored.is_some() && other.delivery_id.is_some());
+}
+
+#[test]
+fn topics_decide_which_messages_of_sns_are_claimed() {
+    let folder = folder().with(&json!({ "type": "ecr", "topics": "arn:aws:sns:eu-central-1:123456789012:pushes" }));
+    let claim = folder.entry().claim().expect("claims");
+    let notice = |name: &str| Invocation {
+        source: SNS.into(),
+        topic: Some(format!("arn:aws:sns:eu-central-1:123456789012:{name}")),
+        ..invocation("123456789012", "eu-central-1")
+    };
+    assert!(claim.covers(&notice("pushes")) && !claim.covers(&notice("alerts")));
+    assert!(claim.covers(&invocation("123456789012", "eu-central-1")));
 }
 
 #[test]
