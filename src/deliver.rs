@@ -7,7 +7,7 @@
 //!
 //! A target that refuses everything until somebody mends it has a [`breaker`].
 
-mod breaker;
+pub mod breaker;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::AssertUnwindSafe;

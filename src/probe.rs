@@ -251,8 +251,8 @@ impl Probe {
     }
 }
 
-/// What it means that no answer came.
-fn unsent(error: SendError) -> Trouble {
+/// What it means that no answer came, and what to do.
+pub(crate) fn unsent(error: SendError) -> Trouble {
     let (finding, hint) = match &error {
         SendError::Egress(_) => (Finding::Egress, ""),
         SendError::Unusable(_) => (Finding::Unusable, "; correct what the target's key refers to"),

@@ -324,6 +324,12 @@ impl Relay {
         })
     }
 
+    /// How much is in it, in a few words for people.
+    pub fn extent(&self) -> String {
+        let (sources, targets, routes) = (self.sources.len(), self.targets.len(), self.routes.len());
+        format!("sources: {sources}, targets: {targets}, routes: {routes}")
+    }
+
     /// Whom `event` is told to, at the time `now`.
     pub fn route<'e>(&self, event: &'e Event, now: Timestamp) -> Routed<'_, 'e> {
         let subjects = event.subjects();

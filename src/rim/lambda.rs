@@ -158,11 +158,7 @@ async fn intake(
 
 /// The queues of agents. Every agent that a target names has to have one.
 fn agents(house: &House) -> Result<BTreeMap<Name, Arc<dyn Outbox>>, Failure> {
-    let urls: BTreeMap<Name, String> = match env::var("SLUICE_AGENT_QUEUES") {
-        Ok(urls) if !urls.is_empty() => serde_json::from_str(&urls)
-            .map_err(|error| format!("SLUICE_AGENT_QUEUES is not a JSON object of agents and their queues: {error}"))?,
-        _ => BTreeMap::new(),
-    };
+    let urls = aws::sqs::agent_queues(&env::var("SLUICE_AGENT_QUEUES").unwrap_or_default())?;
     let mut named = house.relay.targets.iter().filter_map(|(target, entry)| Some((target, entry.keys.agent.as_ref()?)));
     if let Some((target, agent)) = named.find(|(_, agent)| !urls.contains_key(*agent)) {
         return Err(

@@ -10,6 +10,7 @@ mod any_target;
 mod chats;
 mod dead_letters;
 mod deliver;
+mod doctor;
 mod fakes;
 mod front_door;
 mod golden;
