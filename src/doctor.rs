@@ -164,7 +164,7 @@ pub struct Deployment {
 
 /// Asks how everything is.
 pub struct Doctor {
-    /// Asks for the Receivers. Its relay file and secrets are the doctor's, too.
+    /// Asks for the Receivers. Its relay file, agent and secrets are the doctor's, too.
     pub probe: Probe,
     /// Connects to all other targets.
     pub dialer: Arc<dyn Dialer>,
@@ -179,7 +179,9 @@ impl Doctor {
     pub async fn run(&self) -> Vec<Answer> {
         let deployed = async {
             match &self.deployment {
-                Some(deployment) => deployment.ask(&self.probe.relay, self.clock.as_ref()).await,
+                Some(deployment) => {
+                    deployment.ask(&self.probe.relay, self.probe.agent.as_ref(), self.clock.as_ref()).await
+                }
                 None => vec![Answer::new("aws", "", Level::NotAsked, NOTHING_THERE)],
             }
         };
@@ -269,8 +271,14 @@ impl Doctor {
     async fn target(&self, name: &Name, entry: &TargetEntry, share: Duration) -> Option<Answer> {
         let ends = Instant::now() + share.min(entry.keys.timeout.0);
         let answer = |level, message: String| Some(Answer::new("target", name.as_str(), level, message));
-        if let Some(agent) = &entry.keys.agent {
-            return answer(Level::NotAsked, format!("only agent `{agent}` reaches it"));
+        if entry.keys.agent != self.probe.agent {
+            let why = match &entry.keys.agent {
+                Some(agent) => {
+                    format!("only agent `{agent}` reaches it: ask from inside its network, by --agent {agent}")
+                }
+                None => "it is no target of this agent".to_owned(),
+            };
+            return answer(Level::NotAsked, why);
         }
         let is_receiver = entry.target.as_flux().is_some();
         let kept: Vec<_> = entry.secrets().iter().filter(|reference| is_kept(reference)).cloned().collect();
@@ -320,16 +328,16 @@ enum Use {
 }
 
 impl Deployment {
-    async fn ask(&self, relay: &Relay, clock: &dyn Clock) -> Vec<Answer> {
+    async fn ask(&self, relay: &Relay, agent: Option<&Name>, clock: &dyn Clock) -> Vec<Answer> {
         let caller = async {
             let caller = timeout(PATIENCE, self.aws.caller()).await;
             judge_caller(caller.as_ref().ok(), clock.now())
         };
-        let queues = self.queues(relay).into_iter().map(|(about, url, of)| self.queue(about, url, of));
+        let queues = self.queues(relay, agent).into_iter().map(|(about, url, of)| self.queue(about, url, of));
         let (caller, queues, state) = join3(caller, in_turn(queues), self.state(relay)).await;
         let mut answers = vec![caller];
         answers.extend(queues);
-        if self.queue.is_some() {
+        if self.queue.is_some() && agent.is_none() {
             answers.extend(self.agents_without_queue(relay));
         }
         answers.extend(state);
@@ -337,13 +345,13 @@ impl Deployment {
     }
 
     /// The queues with what they are for.
-    fn queues<'a>(&'a self, relay: &Relay) -> Vec<(&'static str, &'a str, Use)> {
+    fn queues<'a>(&'a self, relay: &Relay, agent: Option<&Name>) -> Vec<(&'static str, &'a str, Use)> {
         let deliveries = |agent: Option<&Name>| {
             let own = relay.targets.values().filter(|entry| entry.keys.agent.as_ref() == agent);
             Use::Deliveries { max_age: own.map(|entry| entry.keys.max_age()).max().unwrap_or_default() }
         };
         let mut queues = Vec::new();
-        queues.extend(self.queue.iter().map(|url| ("queue", url.as_str(), deliveries(None))));
+        queues.extend(self.queue.iter().map(|url| ("queue", url.as_str(), deliveries(agent))));
         queues.extend(self.agents.iter().map(|(agent, url)| ("queue", url.as_str(), deliveries(Some(agent)))));
         let uses = std::iter::once(Use::DeadLetters).chain(std::iter::repeat(Use::OtherDeadLetters));
         queues.extend(self.dead_letters.iter().zip(uses).map(|(url, of)| ("dead-letter queue", url.as_str(), of)));

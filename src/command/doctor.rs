@@ -24,6 +24,9 @@ use crate::rim::sender::HttpSender;
 /// What of AWS is asked, besides secrets; what is left out is not. The names are those of the functions' environment.
 #[derive(Debug, clap::Args)]
 pub struct Options {
+    /// The agent in whose network this runs: its targets are asked, and the queues are its own.
+    #[arg(long, value_parser = Name::parse, value_name = "NAME")]
+    agent: Option<Name>,
     /// The delivery queue.
     #[arg(long, env = "SLUICE_QUEUE_URL", value_name = "URL")]
     queue_url: Option<String>,
@@ -50,6 +53,9 @@ pub(super) async fn run(common: &Common, mut options: Options) -> Result<(), Tro
     let backend = common.backend();
     let mut checked = Checked::read(common, backend.as_ref()).await?;
     let Some(relay) = checked.relay.take() else { return checked.tell(common) };
+    if let Some(agent) = options.agent.as_ref().filter(|agent| !relay.has_agent(agent)) {
+        return Err(Trouble::Usage(format!("no target of the relay file has `agent: {agent}`")));
+    }
     let (level, warnings) = match checked.problems.0.len() {
         0 => (Level::Fine, String::new()),
         count => (Level::Warning, format!("; warnings: {count}, which `sluice check` tells")),
@@ -81,6 +87,7 @@ pub(super) async fn run(common: &Common, mut options: Options) -> Result<(), Tro
     let doctor = Doctor {
         probe: Probe {
             relay: Arc::new(relay),
+            agent: options.agent,
             secrets: Arc::new(store(backend)),
             sender: Arc::new(HttpSender::new()),
             meter: Arc::new(NoMetrics),

@@ -347,6 +347,7 @@ pub fn probe() -> std::process::ExitCode {
         let house = House::build(|sdk| AllSecrets::new(Arc::new(sdk.secrets()))).await?;
         let probe = Probe {
             relay: house.relay.clone(),
+            agent: None,
             secrets: house.secrets.clone(),
             sender: Arc::new(HttpSender::new()),
             meter: house.meter.clone(),

@@ -88,6 +88,7 @@ fn world(text: &str) -> World {
     let (dialer, sender) = (Arc::new(FakeDialer::default()), Arc::new(FakeSender::default()));
     let probe = Probe {
         relay: relay(text),
+        agent: None,
         secrets: store(&secrets, &clock),
         sender: sender.clone(),
         meter: Arc::new(FakeMeter::default()),
@@ -246,7 +247,7 @@ async fn receivers_are_asked_for_by_the_probe_and_what_only_an_agent_reaches_is_
         )
     };
     let text = format!("targets:\n  here: {}\n  there: {}", flux(""), flux(", agent: inside"));
-    let world = world(&text);
+    let mut world = world(&text);
     world.secrets.set("ssm:/token", &["hunter2-token"]);
     world.sender.answer(404, "");
     world.sender.answer(404, "404 page not found\n");
@@ -261,6 +262,12 @@ async fn receivers_are_asked_for_by_the_probe_and_what_only_an_agent_reaches_is_
     assert_eq!(level, Level::Problem);
     assert!(message.contains("webhook-receiver"), "{message}");
     assert!(world.dialled().is_empty());
+
+    world.doctor.probe.agent = Some(Name::parse("inside").expect("name"));
+    world.sender.answer(404, "");
+    world.sender.answer(404, "404 page not found\n");
+    assert_eq!(world.says("target", "there").await.0, Level::Fine);
+    assert_eq!(world.sender.sent().len(), 5, "the other one was not asked again");
 }
 
 #[tokio::test]
