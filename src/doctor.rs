@@ -2,8 +2,8 @@
 //!
 //! Secrets are read and held against what they are for. Receivers of Flux are asked for by the [`probe`](crate::probe).
 //! Of every other target, a sample event is rendered with its real secrets, which says where deliveries go, and a
-//! connection is made to there: nothing is sent, so that nobody is told anything. Queues and table are described, and
-//! breakers read, one record for each target.
+//! connection is made to there: nothing is sent, so that nobody is told anything. Queues and table are described,
+//! and what is kept of each target is read.
 //!
 //! All of it is asked as whoever runs it: what the functions' own roles may do, only they can say.
 
@@ -16,7 +16,7 @@ use ::http::{HeaderMap, Method};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use futures_util::future::{join, join3};
+use futures_util::future::{join, join3, try_join};
 use futures_util::stream;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -28,6 +28,7 @@ use crate::domain::delivery::Delivery;
 use crate::domain::event::{Detail, Event, GitEvent, ImagePush, Original};
 use crate::domain::name::Name;
 use crate::domain::secret::{Resolved, Secret, SecretRef};
+use crate::overdue::{self, Late};
 use crate::port::{Clock, Dialer, FetchError, State};
 use crate::probe::{Probe, unsent};
 use crate::relay::format;
@@ -85,8 +86,8 @@ impl From<format::Level> for Level {
 pub struct Answer {
     /// How it is.
     pub level: Level,
-    /// What kind of thing was asked: `aws`, `secret`, `source`, `target`, `queue`, `dead-letter queue`, `agent`, `state`
-    /// or `breaker`.
+    /// What kind of thing was asked: `aws`, `secret`, `source`, `target`, `queue`, `dead-letter queue`, `agent`, `state`,
+    /// `breaker` or `deliveries`.
     pub about: &'static str,
     /// Which of them.
     pub name: String,
@@ -334,7 +335,7 @@ impl Deployment {
             judge_caller(caller.as_ref().ok(), clock.now())
         };
         let queues = self.queues(relay, agent).into_iter().map(|(about, url, of)| self.queue(about, url, of));
-        let (caller, queues, state) = join3(caller, in_turn(queues), self.state(relay)).await;
+        let (caller, queues, state) = join3(caller, in_turn(queues), self.state(relay, clock.now())).await;
         let mut answers = vec![caller];
         answers.extend(queues);
         if self.queue.is_some() && agent.is_none() {
@@ -376,39 +377,53 @@ impl Deployment {
         without.map(|agent| Answer::new("agent", agent.as_str(), Level::Problem, why)).collect()
     }
 
-    async fn state(&self, relay: &Relay) -> Vec<Answer> {
+    async fn state(&self, relay: &Relay, now: Timestamp) -> Vec<Answer> {
         let Some((table, state)) = &self.table else { return Vec::new() };
         let facts = in_time(self.aws.table(table));
-        let breakers = relay.targets.keys().map(|target| async move {
-            let unavailable = |why: String| FetchError::Unavailable(why);
-            in_time(async { breaker::open(state.as_ref(), target).await.map_err(|error| unavailable(error.message)) })
-                .await
+        let kept = relay.targets.keys().map(|target| {
+            in_time(async move {
+                let kept = try_join(
+                    breaker::open(state.as_ref(), target),
+                    overdue::late(state.as_ref(), target, now, overdue::AFTER),
+                );
+                kept.await.map_err(|error| FetchError::Unavailable(error.message))
+            })
         });
-        let (facts, breakers) = join(facts, in_turn(breakers)).await;
+        let (facts, kept) = join(facts, in_turn(kept)).await;
         let (level, message) = match &facts {
             Ok(facts) => judge_table(facts),
             Err(error) => (Level::Problem, format!("cannot be looked at: {error}{}", hint(error))),
         };
         let mut answers = vec![Answer::new("state", table.as_str(), level, message)];
         let mut errors = Vec::new();
-        for (target, breaker) in relay.targets.keys().zip(breakers) {
-            match breaker {
-                Ok(Some(breaker)) => {
-                    let breaker::Breaker { since, reason, next, .. } = breaker;
-                    let message = format!(
-                        "open since {since:.0}, so that deliveries are held: {reason}; mend the target, the next one is \
-                         tried {next:.0}"
-                    );
-                    answers.push(Answer::new("breaker", target.as_str(), Level::Problem, message));
+        for (target, kept) in relay.targets.keys().zip(kept) {
+            let answer = |about, level, message| Answer::new(about, target.as_str(), level, message);
+            let (breaker, late) = match kept {
+                Ok(kept) => kept,
+                Err(error) => {
+                    errors.push(error);
+                    continue;
                 }
-                Ok(None) => {}
-                Err(error) => errors.push(error),
-            }
+            };
+            answers.extend(breaker.map(|breaker::Breaker { since, reason, next, .. }| {
+                let message = format!(
+                    "open since {since:.0}, so that deliveries are held: {reason}; mend the target, the next one is \
+                     tried {next:.0}"
+                );
+                answer("breaker", Level::Problem, message)
+            }));
+            answers.extend(late.map(|Late { deliveries, oldest, .. }| {
+                let message = format!(
+                    "at least {deliveries} failed and have not arrived since, the oldest of {oldest:.0}; the log of \
+                     `deliver` says why"
+                );
+                answer("deliveries", Level::Warning, message)
+            }));
         }
         // Without a table there are none, and once is enough.
         if let (Ok(_), Some(error)) = (&facts, errors.first()) {
-            let message = format!("whether they are open cannot be seen: {error}{}", hint(error));
-            answers.push(Answer::new("breaker", "all", Level::Problem, message));
+            let message = format!("breakers and overdue deliveries cannot be seen: {error}{}", hint(error));
+            answers.push(Answer::new("state", table.as_str(), Level::Problem, message));
         }
         answers
     }
@@ -619,7 +634,7 @@ fn judge_table(facts: &TableFacts) -> (Level, String) {
     match facts.expires.as_deref() {
         Some(EXPIRES) => {}
         Some(other) => {
-            wrong.push(format!("lets records expire by `{other}`, not by `{EXPIRES}`: set its TTL attribute"))
+            wrong.push(format!("lets records expire by `{other}`, not by `{EXPIRES}`: set its TTL attribute"));
         }
         None => wrong.push(format!("keeps records for ever: switch on TTL by the attribute `{EXPIRES}`")),
     }

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Deliverer, RESERVE, STATE_WAIT, later};
+use super::{Deliverer, RESERVE, STATE_WAIT, later, state_of};
 use crate::domain::delivery::{DeadLetter, Delivery};
 use crate::domain::name::Name;
 use crate::domain::notice::Notice;
@@ -234,14 +234,14 @@ impl Breaker {
 }
 
 fn breaker_key(target: &Name) -> Key {
-    Key { pk: format!("target#{target}"), sk: "breaker".into() }
+    Key { pk: state_of(target), sk: "breaker".into() }
 }
 
 /// Held by whoever tries a delivery while the breaker is open.
 fn lease_key(target: &Name) -> Key {
-    Key { pk: format!("target#{target}"), sk: "breaker-probe".into() }
+    Key { pk: state_of(target), sk: "breaker-probe".into() }
 }
 
 fn notice_key(target: &Name) -> Key {
-    Key { pk: format!("target#{target}"), sk: "given-up-notice".into() }
+    Key { pk: state_of(target), sk: "given-up-notice".into() }
 }

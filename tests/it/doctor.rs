@@ -436,7 +436,7 @@ async fn a_table_with_other_keys_or_without_expiry_is_a_problem() {
     let (world, state) = deployed(SLACK, FakeAws { table: Err(denied), ..FakeAws::default() });
     state.set_down(true);
     assert!(world.says("state", "state").await.1.contains("dynamodb:DescribeTable"));
-    assert!(world.answers().await.iter().all(|answer| answer.about != "breaker"), "once is enough");
+    assert_eq!(world.answers().await.iter().filter(|answer| answer.about == "state").count(), 1, "once is enough");
 }
 
 #[tokio::test]
@@ -453,7 +453,27 @@ async fn an_open_breaker_is_a_problem_with_its_reason() {
     assert_eq!(level, Level::Problem);
     assert!(message.contains("open since 2026-08-20T12:00:00Z") && message.contains("401: invalid_token"), "{message}");
     state.set_down(true);
-    assert!(world.says("breaker", "all").await.1.contains("it is down"));
+    let answers = world.answers().await;
+    let unseen = answers.iter().find(|answer| answer.about == "state" && answer.level == Level::Problem);
+    assert!(unseen.is_some_and(|answer| answer.message.contains("it is down")), "{answers:?}");
+}
+
+#[tokio::test]
+async fn overdue_deliveries_are_a_warning_of_their_target() {
+    let (world, state) = deployed(SLACK, FakeAws::default());
+    let now = FakeClock::default().now();
+    for (id, minutes) in [("1", 16), ("2", 40), ("3", 2)] {
+        let value =
+            json!({ "count": 4, "receives": 4, "alone": false, "queued": now - SignedDuration::from_mins(minutes) });
+        let key = Key { pk: "target#oncall".into(), sk: format!("delivery#{id}#0") };
+        state.put(&key, Record { value, expires: now + SignedDuration::from_hours(48) }).await.expect("state");
+    }
+    let (level, message) = world.says("deliveries", "oncall").await;
+    assert_eq!(level, Level::Warning);
+    assert!(
+        message.contains("at least 2 failed") && message.contains("the oldest of 2026-08-20T11:20:00Z"),
+        "{message}"
+    );
 }
 
 #[tokio::test]

@@ -39,6 +39,7 @@ fn the_core_knows_nothing_of_io() {
                 "crate::dead_letters",
                 "crate::probe",
                 "crate::doctor",
+                "crate::overdue",
                 "crate::secrets",
                 "crate::command",
                 "tokio",
@@ -73,6 +74,7 @@ fn the_engine_knows_ports_and_no_implementation() {
         "dead_letters.rs",
         "probe.rs",
         "doctor.rs",
+        "overdue.rs",
         "secrets.rs",
         "port.rs",
     ] {

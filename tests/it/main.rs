@@ -18,6 +18,7 @@ mod house;
 mod how_to;
 mod intake;
 mod markup;
+mod overdue;
 mod probe;
 mod random;
 mod readme;
