@@ -170,3 +170,20 @@ resource "aws_cloudwatch_metric_alarm" "probe" {
   ok_actions          = local.alarm_topic_arns
   tags                = var.tags
 }
+
+resource "aws_cloudwatch_metric_alarm" "overdue" {
+  alarm_name          = "${var.name}-overdue"
+  alarm_description   = "A target has taken none of the attempts at a delivery for ${var.alarms.overdue_minutes} minutes; the log of ${var.name}-probe says which, that of the function that delivers to it why."
+  namespace           = local.namespace
+  metric_name         = "OverdueDeliveries"
+  dimensions          = { function = "${var.name}-probe" }
+  statistic           = "Maximum"
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 0
+  period              = 300
+  evaluation_periods  = 1
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = local.alarm_topic_arns
+  ok_actions          = local.alarm_topic_arns
+  tags                = var.tags
+}

@@ -8,6 +8,7 @@ locals {
     "From queue to target, p90, ms" = { function = "*", dimension = "target", metric = "DeliveryTime", statistic = "p90" }
     "Dead letters by target"        = { function = "*", dimension = "target", metric = "DeadLetters", statistic = "Sum" }
     "Probe failures by target"      = { function = "probe", dimension = "target", metric = "ProbeFailures", statistic = "Sum" }
+    "Overdue deliveries by target"  = { function = "probe", dimension = "target", metric = "OverdueDeliveries", statistic = "Maximum" }
   }
   queue_rows = concat(flatten([for names in values(local.queue_names) : [names.deliveries, names.dead_letters]]), [local.intake_failed_name])
   widgets = concat(

@@ -27,10 +27,10 @@ locals {
   )
   environments = merge(
     { for function in local.intakes : function => local.queue_environment },
-    # alert-intake and probe know the table; as long as they ask it nothing, they have no right to.
+    # alert-intake knows the table; as long as it asks it nothing, it has no right to.
     { alert-intake = merge(local.queue_environment, local.state_environment) },
     { for name, environment in local.consumer_environment : name => environment if contains(keys(local.functions), name) },
-    { probe = local.state_environment },
+    { probe = merge(local.state_environment, { SLUICE_OVERDUE = "${var.alarms.overdue_minutes}m" }) },
   )
 }
 

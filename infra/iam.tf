@@ -123,11 +123,17 @@ locals {
       Resource  = ["${local.arns.dynamodb}:table/${var.name}"]
       Condition = { "ForAllValues:StringEquals" = { "dynamodb:LeadingKeys" = [for target in keys(local.consumers[of.consumer].targets) : "target#${target}"] } }
     } : null
+    # What `deliver` and agents have noted of deliveries that failed says which of them are overdue.
+    SeeOverdueDeliveries = role == "probe" && length(local.targets) > 0 ? {
+      Action    = ["dynamodb:Query"]
+      Resource  = ["${local.arns.dynamodb}:table/${var.name}"]
+      Condition = { "ForAllValues:StringEquals" = { "dynamodb:LeadingKeys" = [for target in keys(local.targets) : "target#${target}"] } }
+    } : null
     # Queues and table that have a key of yours: AWS uses it in the caller's name.
     UseKey = var.kms_key_arn != null && (of.enqueues || of.is_async || of.consumer != null) ? {
       Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
       Resource  = [var.kms_key_arn]
-      Condition = { StringEquals = { "kms:ViaService" = concat(of.consumer == null ? [] : ["dynamodb.${local.region}.amazonaws.com"], ["sqs.${local.region}.amazonaws.com"]) } }
+      Condition = { StringEquals = { "kms:ViaService" = concat(of.consumer == null && role != "probe" ? [] : ["dynamodb.${local.region}.amazonaws.com"], ["sqs.${local.region}.amazonaws.com"]) } }
     } : null
     # What Lambda does in the function's name, when an invocation without HTTP has failed for good.
     ReportFailedInvocations = of.is_async ? {

@@ -192,11 +192,12 @@ variable "domain" {
 }
 
 variable "alarms" {
-  description = "Who hears of alarms: an SNS topic that is there already, or an e-mail address for which one is made; with neither, alarms only show. And from when: the minutes that a delivery may wait, the number that may wait, and the percentage of a source's requests that may be refused."
+  description = "Who hears of alarms: an SNS topic that is there already, or an e-mail address for which one is made; with neither, alarms only show. And from when: the minutes that a delivery may wait, those that one that fails may take to arrive, the number that may wait, and the percentage of a source's requests that may be refused."
   type = object({
     topic_arn       = optional(string)
     email           = optional(string)
     oldest_minutes  = optional(number, 60)
+    overdue_minutes = optional(number, 15)
     waiting         = optional(number, 50000)
     refused_percent = optional(number, 50)
   })
@@ -220,13 +221,17 @@ variable "alarms" {
     error_message = "The alarms' oldest_minutes and waiting are above 0."
   }
   validation {
+    condition     = var.alarms.overdue_minutes > 0 && floor(var.alarms.overdue_minutes) == var.alarms.overdue_minutes
+    error_message = "The alarms' overdue_minutes is a whole number above 0."
+  }
+  validation {
     condition     = var.alarms.refused_percent > 0 && var.alarms.refused_percent <= 100
     error_message = "The alarms' refused_percent is above 0 and at most 100."
   }
 }
 
 variable "probe_schedule" {
-  description = "How often `probe` asks whether the receivers are there: an expression of EventBridge Scheduler."
+  description = "How often `probe` asks whether the receivers are there and deliveries arrive in time: an expression of EventBridge Scheduler."
   type        = string
   default     = "rate(5 minutes)"
   nullable    = false

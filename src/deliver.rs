@@ -7,7 +7,7 @@
 //!
 //! A target that refuses everything until somebody mends it has a [`breaker`].
 
-mod breaker;
+pub mod breaker;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::AssertUnwindSafe;
@@ -460,16 +460,11 @@ impl Deliverer {
         self.meter.record("Deliveries", of, 1.0, Unit::Count);
         self.meter.record("DeliveryTime", of, age.as_secs_f64() * 1000.0, Unit::Milliseconds);
         let probing = self.timed_out.lock().unwrap_or_else(PoisonError::into_inner).remove(&delivery.target);
-        let forget = async |key: &Key| {
-            if let Err(error) = self.state.delete(key).await {
-                tracing::warn!(delivery = %delivery.id, %error, "a record of the past stays until it expires");
-            }
-        };
         if attempts != Attempts::default() {
-            forget(&attempts_key(delivery)).await;
+            self.forget(&attempts_key(delivery)).await;
         }
         if probing {
-            forget(&probe_key(&delivery.target)).await;
+            self.forget(&probe_key(&delivery.target)).await;
         }
         self.off_the_queue(message).await
     }
@@ -483,7 +478,7 @@ impl Deliverer {
 
     /// Puts a delivery on the queue anew, in a group of its own, so that those behind it can pass.
     async fn set_aside(&self, message: &Received, delivery: Delivery, attempts: u32) -> Fate {
-        let wait = self.wait(attempts);
+        let (wait, key) = (self.wait(attempts), attempts_key(&delivery));
         let aside = Delivery { generation: delivery.generation + 1, attempts, ..delivery };
         let body = match aside.encode(self.queue.limit()) {
             Ok(body) => body,
@@ -499,7 +494,10 @@ impl Deliverer {
             return Fate::Held(wait);
         }
         tracing::warn!(delivery = %aside.id, target = %aside.target, attempts, "set aside: those behind it can pass");
-        self.off_the_queue(message).await
+        let fate = self.off_the_queue(message).await;
+        // It carries its attempts along.
+        self.forget(&key).await;
+        fate
     }
 
     async fn panicked(&self, message: &Received) -> Fate {
@@ -541,10 +539,8 @@ impl Deliverer {
         let letter =
             DeadLetter { class, reason, given_up: self.clock.now(), attempts, delivery: Some(delivery), body: None };
         let fate = self.dead_letter(message, letter, target, deduplication_id).await;
-        if matches!(fate, Fate::Gone)
-            && let Err(error) = self.state.delete(&key).await
-        {
-            tracing::warn!(%error, "a record of the past stays until it expires");
+        if matches!(fate, Fate::Gone) {
+            self.forget(&key).await;
         }
         fate
     }
@@ -600,23 +596,39 @@ impl Deliverer {
         Ok(record.and_then(|record| serde_json::from_value(record.value).ok()).unwrap_or_default())
     }
 
+    async fn forget(&self, key: &Key) {
+        if let Err(error) = self.state.delete(key).await {
+            tracing::warn!(record = key.sk, %error, "a record of the past stays until it expires");
+        }
+    }
+
     async fn note(&self, entry: &TargetEntry, delivery: &Delivery, attempts: Attempts) -> Result<(), Unavailable> {
         // Kept a day longer than the delivery can live.
         let expires = later(delivery.queued, entry.keys.max_age() + Duration::from_secs(86_400));
         let expires = expires.max(later(self.clock.now(), Duration::from_secs(86_400)));
-        let record = Record { value: json!(attempts), expires };
+        let mut value = json!(attempts);
+        value["queued"] = json!(delivery.queued);
+        let record = Record { value, expires };
         self.state.put(&attempts_key(delivery), record).await.inspect_err(|error| {
             tracing::error!(delivery = %delivery.id, %error, "an attempt could not be counted");
         })
     }
 }
 
+/// What the keys of noted deliveries begin with, among all that is kept of their target.
+pub(crate) const NOTED: &str = "delivery#";
+
+/// Where the state of a target is kept.
+pub(crate) fn state_of(target: &Name) -> String {
+    format!("target#{target}")
+}
+
 fn attempts_key(delivery: &Delivery) -> Key {
-    Key { pk: format!("target#{}", delivery.target), sk: format!("delivery#{}#{}", delivery.id, delivery.generation) }
+    Key { pk: state_of(&delivery.target), sk: format!("{NOTED}{}#{}", delivery.id, delivery.generation) }
 }
 
 fn probe_key(target: &Name) -> Key {
-    Key { pk: format!("target#{target}"), sk: "time-out".into() }
+    Key { pk: state_of(target), sk: "time-out".into() }
 }
 
 fn later(at: Timestamp, wait: Duration) -> Timestamp {

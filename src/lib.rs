@@ -11,7 +11,8 @@
 //! [`intake`] authenticates a request, parses it, finds its targets and puts one delivery for each on the queue;
 //! only then does the sender get its 2xx. [`deliver`] takes deliveries off the queue, renders each for its target,
 //! sends it and judges the answer: delivered, tried again later, or given up as a dead letter. [`probe`] asks now and
-//! then whether the receivers are there.
+//! then whether the receivers are there, [`overdue`] whether deliveries arrive in time, and [`doctor`] for an operator how
+//! everything is.
 //!
 //! # What holds always
 //!
@@ -21,15 +22,17 @@
 //! # The house
 //!
 //! [`domain`], [`relay`], [`source`] and [`target`] are pure and know nothing of I/O. [`intake`], [`deliver`],
-//! [`dead_letters`], [`probe`] and [`secrets`] are the engine, written against the [`port`]s. [`rim`] implements the
+//! [`dead_letters`], [`probe`], [`overdue`], [`doctor`] and [`secrets`] are the engine, written against the [`port`]s. [`rim`] implements the
 //! ports, on AWS and on the local machine, and [`command`] is the `sluice` command. Each may use those before it, never
 //! those after it; a test reads the `use` lines.
 
 pub mod command;
 pub mod dead_letters;
 pub mod deliver;
+pub mod doctor;
 pub mod domain;
 pub mod intake;
+pub mod overdue;
 pub mod port;
 pub mod probe;
 pub mod relay;

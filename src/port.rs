@@ -130,10 +130,10 @@ pub struct Fetched {
     pub made: Option<Timestamp>,
 }
 
-/// Why a secret could not be had.
+/// Why a secret, or something else that is kept, could not be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FetchError {
-    /// There is no such secret (or no such version).
+    /// There is no such thing (or no such version of it).
     #[error("not found")]
     NotFound,
     /// We may not read it; the store's words, which never hold a value.
@@ -207,6 +207,30 @@ pub enum SendError {
 pub trait Sender: Send + Sync {
     /// Sends one request and waits up to `timeout` for the answer. No error holds the URL or a header.
     async fn send(&self, request: Outbound, connection: &Connection, timeout: Duration) -> Result<Response, SendError>;
+}
+
+/// What was seen of a target without asking it for anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dialled {
+    /// Whether TLS protects the connection.
+    pub encrypted: bool,
+    /// When its certificate ends, or one that vouches for it, where that is soon.
+    pub ends: Option<Timestamp>,
+}
+
+/// Connects to targets and hangs up: nothing is asked for.
+#[async_trait]
+pub trait Dialer: Send + Sync {
+    /// Does what sending `request` begins with: it is signed where it has to be, the name is resolved, the egress rules
+    /// are asked, TCP and TLS connect; of a target behind a proxy, only the proxy is connected to. `soon` is how far ahead
+    /// the ends of certificates are told. No error holds the URL.
+    async fn dial(
+        &self,
+        request: &Outbound,
+        connection: &Connection,
+        timeout: Duration,
+        soon: Duration,
+    ) -> Result<Dialled, SendError>;
 }
 
 /// Counts and measures what happens, for dashboards and alarms.

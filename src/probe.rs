@@ -47,6 +47,8 @@ const RESERVE: Duration = Duration::from_secs(1);
 pub struct Probe {
     /// The relay file.
     pub relay: Arc<Relay>,
+    /// The agent in whose network this runs: its targets are asked for. Without one, those that need no agent.
+    pub agent: Option<Name>,
     /// The secrets.
     pub secrets: Arc<SecretStore>,
     /// Sends requests.
@@ -143,10 +145,10 @@ pub struct Summary {
     pub failed: Vec<Failed>,
 }
 
-/// The secrets that probing needs: those of connections, no tokens.
+/// The secrets that probing needs where there is no agent: those of connections, no tokens.
 pub fn secrets(relay: &Relay) -> BTreeSet<&SecretRef> {
     let mut references = BTreeSet::new();
-    for (_, entry, _) in receivers(relay) {
+    for (_, entry, _) in receivers(relay, None) {
         Keys::secrets(&entry.keys, &mut |reference| {
             references.insert(reference);
         });
@@ -154,9 +156,12 @@ pub fn secrets(relay: &Relay) -> BTreeSet<&SecretRef> {
     references
 }
 
-/// The targets that are receivers of a controller, those aside that only an agent can reach.
-fn receivers(relay: &Relay) -> impl Iterator<Item = (&Name, &TargetEntry, &BaseUrl)> {
-    let reachable = relay.targets.iter().filter(|(_, entry)| entry.keys.agent.is_none());
+/// The targets that are receivers of a controller, and that `agent` reaches or, without one, everybody.
+fn receivers<'r>(
+    relay: &'r Relay,
+    agent: Option<&Name>,
+) -> impl Iterator<Item = (&'r Name, &'r TargetEntry, &'r BaseUrl)> {
+    let reachable = relay.targets.iter().filter(move |(_, entry)| entry.keys.agent.as_ref() == agent);
     reachable.filter_map(|(name, entry)| Some((name, entry, &entry.target.as_flux()?.url)))
 }
 
@@ -195,7 +200,7 @@ impl Probe {
 
     fn asked(&self) -> Vec<Asked<'_>> {
         let mut asked = BTreeMap::new();
-        for (name, entry, url) in receivers(&self.relay) {
+        for (name, entry, url) in receivers(&self.relay, self.agent.as_ref()) {
             let keys = &entry.keys;
             let way = (url.join(""), keys.plaintext, &keys.ca, &keys.client_certificate, &keys.proxy);
             let question =
@@ -251,8 +256,8 @@ impl Probe {
     }
 }
 
-/// What it means that no answer came.
-fn unsent(error: SendError) -> Trouble {
+/// What it means that no answer came, and what to do.
+pub(crate) fn unsent(error: SendError) -> Trouble {
     let (finding, hint) = match &error {
         SendError::Egress(_) => (Finding::Egress, ""),
         SendError::Unusable(_) => (Finding::Unusable, "; correct what the target's key refers to"),

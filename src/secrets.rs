@@ -157,6 +157,11 @@ impl SecretStore {
         found
     }
 
+    /// When the value of `reference` that was found last was made, where its store knows.
+    pub fn made(&self, reference: &SecretRef) -> Option<Timestamp> {
+        self.entries().get(reference)?.cached.as_ref()?.current.made
+    }
+
     /// Whether `reference` may be fetched: what requests name only as far as the bucket allows, unless it is known.
     fn admits(&self, reference: &SecretRef) -> bool {
         if !reference.is_named_by_requests() || self.with_entry(reference, |entry| entry.cached.is_some()) {

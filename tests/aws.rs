@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, TimeToLiveSpecification,
+};
 use aws_sdk_secretsmanager::primitives::Blob;
 use aws_sdk_sqs::types::QueueAttributeName;
 use aws_sdk_ssm::types::ParameterType;
@@ -624,12 +626,10 @@ async fn an_endpoint_that_never_answers_is_unavailable_within_ten_seconds() {
     nothing_is_available(&sdk(format!("http://{}", listener.local_addr().expect("it is bound")))).await;
 }
 
-// Dead letters, by the command
-
-/// `sluice dead-letters` against `endpoint`: exit status and what it printed.
-async fn dead_letters(endpoint: &str, environment: &[(&str, &str)], arguments: &[&str]) -> (Option<i32>, Value) {
+/// The command `sluice` against `endpoint`: exit status and what it printed.
+async fn sluice(endpoint: &str, environment: &[(&str, &str)], arguments: &[&str]) -> (Option<i32>, Value) {
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_sluice"));
-    command.arg("dead-letters").args(arguments).arg("--json");
+    command.args(arguments).arg("--json");
     command.env("AWS_ENDPOINT_URL", endpoint).env("AWS_REGION", "eu-west-1").envs(environment.iter().copied());
     command
         .env("AWS_ACCESS_KEY_ID", "test")
@@ -638,6 +638,12 @@ async fn dead_letters(endpoint: &str, environment: &[(&str, &str)], arguments: &
     let done = command.output().await.expect("run");
     assert!(!done.stdout.is_empty(), "{done:?}");
     (done.status.code(), serde_json::from_slice(&done.stdout).expect("JSON"))
+}
+
+// Dead letters, by the command
+
+async fn dead_letters(endpoint: &str, environment: &[(&str, &str)], arguments: &[&str]) -> (Option<i32>, Value) {
+    sluice(endpoint, environment, &[&["dead-letters"], arguments].concat()).await
 }
 
 fn letters(said: &Value) -> &Vec<Value> {
@@ -769,4 +775,96 @@ async fn a_failed_invocation_is_deleted_only_when_the_function_has_taken_it() {
         dead_letters(endpoint(), &environment, &["show", "--target", "registry-push", "--queue", &url]).await;
     assert_eq!(letters(&said).len(), 1, "the other one is still there: {said}");
     assert_eq!(said["letters"][0]["payload"], json!({ "number": 2 }));
+}
+
+// The doctor, by the command
+
+/// What `sluice doctor` says of a relay file with one source and one target: exit status, and by what was asked, the
+/// level and the message.
+async fn doctor(environment: &[(&str, &str)]) -> (Option<i32>, BTreeMap<String, (String, String)>) {
+    let relay = json!({
+        "sources": { "hub": { "type": "dockerhub", "secret": "ssm:/doctor/hub" } },
+        "targets": { "oncall": { "type": "slack", "webhook": "ssm:/doctor/slack" } },
+        "routes": [{ "to": "oncall" }],
+        "egress": { "allow": ["127.0.0.0/8"] },
+    });
+    let (status, said) = sluice(endpoint(), environment, &["doctor", "--config", &relay.to_string()]).await;
+    assert!(!said.to_string().contains("hunter2"), "{said}");
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    let answer = |answer: &Value| {
+        let what = format!("{} {}", text(&answer["about"]), text(&answer["name"]));
+        (what.trim().to_owned(), (text(&answer["level"]), text(&answer["message"])))
+    };
+    (status, said["answers"].as_array().expect("answers").iter().map(answer).collect())
+}
+
+#[tokio::test]
+async fn the_doctor_finds_what_is_missing_set_up_wrongly_or_refuses_and_is_content_when_it_is_mended() {
+    let sdk = aws();
+    let sqs = aws_sdk_sqs::Client::new(sdk.config());
+    let dynamodb = aws_sdk_dynamodb::Client::new(sdk.config());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    drop(listener);
+    put_parameter(&sdk, "/doctor/slack", &format!("http://{address}/services/hunter2")).await;
+    let standard = sqs.create_queue().queue_name("doctor").send().await.expect("a queue is made");
+    let (_, dead, dead_url) = queues(&sdk, "doctor").await;
+    dead.send(&[dead_letter(delivery(1))]).await.expect("stored");
+    let (state, clock) = table(&sdk, "doctor").await;
+    let now = Timestamp::now();
+    clock.wait(now.as_second() - clock.now().as_second());
+    let breaker = json!({ "since": now, "reason": "404: no_service", "failures": 1, "next": now, "told": true });
+    let open = key("target#oncall", "breaker");
+    state.put(&open, record(&clock, breaker, 3600)).await.expect("it is kept");
+
+    let standard_url = standard.queue_url.expect("a URL");
+    let mut environment = [
+        ("SLUICE_QUEUE_URL", standard_url.as_str()),
+        ("SLUICE_DEAD_LETTER_URL", dead_url.as_str()),
+        ("SLUICE_STATE_TABLE", "doctor"),
+    ];
+    let (status, said) = doctor(&environment).await;
+    assert_eq!(status, Some(1));
+    for (about, level, words) in [
+        ("relay file", "fine", "sources: 1, targets: 1, routes: 1"),
+        ("aws", "fine", "arn:aws:"),
+        ("queue doctor", "problem", "is not a FIFO queue"),
+        ("dead-letter queue doctor-dead.fifo", "warning", "waiting: 1"),
+        ("state doctor", "problem", "switch on TTL by the attribute `expires`"),
+        ("breaker oncall", "problem", "404: no_service"),
+        ("secret ssm:/doctor/hub", "problem", "not found"),
+        ("secret ssm:/doctor/slack", "fine", "can be read"),
+        ("target oncall", "problem", "no connection"),
+    ] {
+        let (found, message) = &said[about];
+        assert!(found == level && message.contains(words), "{about}: {said:?}");
+    }
+
+    put_parameter(&sdk, "/doctor/hub", "hunter2-hub").await;
+    let _listener = tokio::net::TcpListener::bind(address).await.expect("the port is still free");
+    let live = sqs.get_queue_url().queue_name("doctor.fifo").send().await.expect("found").queue_url.expect("a URL");
+    environment[0].1 = &live;
+    let taken = dead.receive(10, SOON).await.expect("an answer");
+    dead.delete(&taken[0]).await.expect("deleted");
+    let expiry = TimeToLiveSpecification::builder().attribute_name("expires").enabled(true).build();
+    let call = dynamodb.update_time_to_live().table_name("doctor");
+    call.time_to_live_specification(expiry.expect("all is given")).send().await.expect("switched on");
+    state.delete(&open).await.expect("forgotten");
+    let (status, said) = doctor(&environment).await;
+    assert!(said.values().all(|(level, _)| level == "fine"), "{said:?}");
+    assert_eq!(status, Some(0));
+    assert!(said["secret ssm:/doctor/hub"].1.contains("made 20"), "{said:?}");
+}
+
+#[tokio::test]
+async fn the_doctor_stops_at_a_relay_file_with_problems_and_asks_no_aws_that_nothing_names() {
+    let (status, said) = sluice("http://127.0.0.1:1", &[], &["doctor", "--config", "{\"targets\":{\"x\":{}}}"]).await;
+    assert_eq!(status, Some(1));
+    assert_eq!(said["problems"][0]["place"], "targets.x", "{said}");
+    let (status, said) = sluice("http://127.0.0.1:1", &[], &["doctor", "--config", "{}"]).await;
+    assert_eq!((status, &said["answers"][1]["level"]), (Some(0), &json!("not_asked")), "{said}");
+    let environment = [("SLUICE_AGENT_QUEUES", "no JSON")];
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_sluice"));
+    let done = command.args(["doctor", "--config", "{}"]).envs(environment).output().await.expect("run");
+    assert_eq!(done.status.code(), Some(2), "{done:?}");
 }

@@ -33,7 +33,7 @@ run "every_name_begins_with_the_deployments" {
     error_message = jsonencode([for role in values(aws_iam_role.this) : role.name])
   }
   assert {
-    condition     = alltrue([for alarm in concat(values(aws_cloudwatch_metric_alarm.queues), values(aws_cloudwatch_metric_alarm.functions), values(aws_cloudwatch_metric_alarm.api), values(aws_cloudwatch_metric_alarm.refused), [aws_cloudwatch_metric_alarm.probe]) : startswith(alarm.alarm_name, "relay-")])
+    condition     = alltrue([for alarm in concat(values(aws_cloudwatch_metric_alarm.queues), values(aws_cloudwatch_metric_alarm.functions), values(aws_cloudwatch_metric_alarm.api), values(aws_cloudwatch_metric_alarm.refused), [aws_cloudwatch_metric_alarm.probe, aws_cloudwatch_metric_alarm.overdue]) : startswith(alarm.alarm_name, "relay-")])
     error_message = "An alarm has another name."
   }
   assert {
@@ -262,6 +262,7 @@ run "what_is_asked_for_is_set" {
     domain                   = { name = "hooks.example.com", certificate_arn = "arn:aws:acm:eu-central-1:111122223333:certificate/1" }
     tags                     = { team = "platform" }
     probe_schedule           = "rate(1 hour)"
+    alarms                   = { overdue_minutes = 40 }
   }
   assert {
     condition = alltrue([for name, function in aws_lambda_function.this :
@@ -285,13 +286,17 @@ run "what_is_asked_for_is_set" {
   assert {
     condition = alltrue([for tags in concat(
       [for resource in concat(values(aws_lambda_function.this), values(aws_iam_role.this), values(aws_sqs_queue.deliveries), values(aws_sqs_queue.dead_letters), values(aws_ssm_parameter.relay)) : resource.tags],
-      [aws_sqs_queue.intake_failed.tags, aws_dynamodb_table.state.tags, aws_apigatewayv2_api.this.tags, aws_cloudwatch_log_group.api.tags, aws_cloudwatch_metric_alarm.probe.tags],
+      [aws_sqs_queue.intake_failed.tags, aws_dynamodb_table.state.tags, aws_apigatewayv2_api.this.tags, aws_cloudwatch_log_group.api.tags, aws_cloudwatch_metric_alarm.probe.tags, aws_cloudwatch_metric_alarm.overdue.tags],
     ) : tags == tomap({ team = "platform" })])
     error_message = "A resource has no tags."
   }
   assert {
     condition     = aws_scheduler_schedule.probe.schedule_expression == "rate(1 hour)"
     error_message = "The probe runs at other times."
+  }
+  assert {
+    condition     = one(aws_lambda_function.this["probe"].environment).variables.SLUICE_OVERDUE == "40m"
+    error_message = "Deliveries are overdue at another time."
   }
 }
 
@@ -301,7 +306,7 @@ run "alarms_are_told_by_a_topic_that_does_not_pass_through_sluice" {
     alarms = { topic_arn = "arn:aws:sns:eu-central-1:111122223333:oncall" }
   }
   assert {
-    condition = alltrue([for alarm in concat(values(aws_cloudwatch_metric_alarm.queues), values(aws_cloudwatch_metric_alarm.functions), values(aws_cloudwatch_metric_alarm.api), values(aws_cloudwatch_metric_alarm.refused), [aws_cloudwatch_metric_alarm.probe]) :
+    condition = alltrue([for alarm in concat(values(aws_cloudwatch_metric_alarm.queues), values(aws_cloudwatch_metric_alarm.functions), values(aws_cloudwatch_metric_alarm.api), values(aws_cloudwatch_metric_alarm.refused), [aws_cloudwatch_metric_alarm.probe, aws_cloudwatch_metric_alarm.overdue]) :
       alarm.alarm_actions == toset(["arn:aws:sns:eu-central-1:111122223333:oncall"])
     ])
     error_message = "Nobody hears of an alarm."

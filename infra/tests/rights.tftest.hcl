@@ -173,8 +173,17 @@ run "deliver_reads_the_secrets_of_its_targets_and_touches_their_state_alone" {
 run "probe_reads_what_it_connects_with_and_no_tokens" {
   command = plan
   assert {
-    condition     = sort(keys(local.statements["probe"])) == tolist(["ReadRelayFile", "ReadSecrets", "ReportFailedInvocations", "WriteLog"])
+    condition     = sort(keys(local.statements["probe"])) == tolist(["ReadRelayFile", "ReadSecrets", "ReportFailedInvocations", "SeeOverdueDeliveries", "WriteLog"])
     error_message = jsonencode(keys(local.statements["probe"]))
+  }
+  assert {
+    condition = jsonencode(local.statements["probe"].SeeOverdueDeliveries) == jsonencode({
+      Sid       = "SeeOverdueDeliveries", Effect = "Allow"
+      Action    = ["dynamodb:Query"]
+      Resource  = ["arn:aws:dynamodb:eu-central-1:111122223333:table/sluice"]
+      Condition = { "ForAllValues:StringEquals" = { "dynamodb:LeadingKeys" = [for target in keys(local.targets) : "target#${target}"] } }
+    })
+    error_message = jsonencode(local.statements["probe"].SeeOverdueDeliveries)
   }
   assert {
     condition     = jsonencode(local.statements["probe"].ReadSecrets.Resource) == jsonencode(["arn:aws:secretsmanager:eu-central-1:111122223333:secret:clusters/prod/ca-??????"])
@@ -279,6 +288,10 @@ run "keys_of_yours_are_used_by_way_of_the_services_that_need_them" {
       }
     })
     error_message = jsonencode(local.statements["deliver"])
+  }
+  assert {
+    condition     = jsonencode(local.statements["probe"].UseKey.Condition) == jsonencode(local.statements["deliver"].UseKey.Condition)
+    error_message = jsonencode(local.statements["probe"].UseKey)
   }
   assert {
     condition     = jsonencode(local.statements["git-webhook"].UseKey.Condition) == jsonencode({ StringEquals = { "kms:ViaService" = ["sqs.eu-central-1.amazonaws.com"] } })

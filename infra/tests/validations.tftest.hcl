@@ -220,6 +220,14 @@ run "an_alarm_that_is_always_on_is_refused" {
   expect_failures = [var.alarms]
 }
 
+run "an_overdue_time_that_is_no_whole_number_is_refused" {
+  command = plan
+  variables {
+    alarms = { overdue_minutes = 7.5 }
+  }
+  expect_failures = [var.alarms]
+}
+
 run "more_than_all_refused_requests_are_refused" {
   command = plan
   variables {

@@ -54,7 +54,7 @@ pub struct Options {
 pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble> {
     let backend = common.backend();
     let relay = Arc::new(common.relay(backend.as_ref()).await?);
-    if !relay.targets.values().any(|entry| entry.keys.agent.as_ref() == Some(&options.name)) {
+    if !relay.has_agent(&options.name) {
         return Err(Trouble::Usage(format!("no target of the relay file has `agent: {}`", options.name)));
     }
     let sdk = aws::from_default_chain().await;

@@ -5,6 +5,7 @@
 mod agent;
 mod check;
 mod dead_letters;
+mod doctor;
 mod inspect;
 mod path;
 mod render;
@@ -59,6 +60,8 @@ enum Action {
     DeadLetters(dead_letters::Options),
     /// Validate a relay file, with every problem at once.
     Check(check::Options),
+    /// Ask whether everything is reachable, permitted and current; nothing is changed, nobody is told anything.
+    Doctor(doctor::Options),
     /// Print each source's webhook URL, URL token included.
     Url(url::Options),
     /// Print the path of Flux Receivers.
@@ -109,6 +112,7 @@ pub fn main() -> ExitCode {
             Action::Agent(options) => agent::run(&common, options).await,
             Action::DeadLetters(options) => dead_letters::run(&common, options).await,
             Action::Check(options) => check::run(&common, options).await,
+            Action::Doctor(options) => doctor::run(&common, options).await,
             Action::Url(options) => url::run(&common, options).await,
             Action::Path(options) => path::run(&common, options).await,
             Action::Render(options) => render::run(&common, options).await,

@@ -14,12 +14,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Deliverer, RESERVE, STATE_WAIT, later};
+use super::{Deliverer, RESERVE, STATE_WAIT, later, state_of};
 use crate::domain::delivery::{DeadLetter, Delivery};
 use crate::domain::name::Name;
 use crate::domain::notice::Notice;
 use crate::domain::outcome::Blame;
-use crate::port::{Key, Message, Of, Record, Unavailable, Unit};
+use crate::port::{Key, Message, Of, Record, State, Unavailable, Unit};
 use crate::relay::TargetEntry;
 
 /// A delivery that has waited this long may have waited for a reason.
@@ -33,15 +33,15 @@ const GIVEN_UP_NOTICE: Duration = Duration::from_secs(60 * 60);
 
 /// An open breaker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Breaker {
+pub struct Breaker {
     /// Since when it is open.
-    since: Timestamp,
+    pub since: Timestamp,
     /// The answer that opened it, or the latest of its kind.
-    pub(super) reason: String,
+    pub reason: String,
     /// Failed attempts in a row.
     failures: u32,
     /// When the next delivery is tried.
-    pub(super) next: Timestamp,
+    pub next: Timestamp,
     /// Whether an operator was told.
     told: bool,
 }
@@ -54,6 +54,12 @@ pub(super) enum Gate {
     Open(Breaker),
     /// It may, and it alone.
     Probe(Breaker),
+}
+
+/// The breaker of `target` as `state` has it, if it is open.
+pub async fn open(state: &dyn State, target: &Name) -> Result<Option<Breaker>, Unavailable> {
+    let record = state.get(&breaker_key(target)).await?;
+    Ok(record.and_then(|record| serde_json::from_value(record.value).ok()))
 }
 
 impl Deliverer {
@@ -69,7 +75,7 @@ impl Deliverer {
         if receives <= 1 && waited < PROMPT {
             return Ok(Gate::Closed);
         }
-        let Some(breaker) = self.breaker(&delivery.target).await? else { return Ok(Gate::Closed) };
+        let Some(breaker) = open(self.state.as_ref(), &delivery.target).await? else { return Ok(Gate::Closed) };
         if now < breaker.next {
             return Ok(Gate::Open(breaker));
         }
@@ -95,8 +101,8 @@ impl Deliverer {
         let probe = probed.is_some();
         let before = match probed {
             None if !is_setup => return Ok(None),
-            None => self.breaker(target).await?,
-            open => open,
+            None => open(self.state.as_ref(), target).await?,
+            probed => probed,
         };
         let now = self.clock.now();
         let is_new = before.is_none();
@@ -146,7 +152,7 @@ impl Deliverer {
     /// After a delivery that passed: the breaker is closed, if it was open.
     pub(super) async fn mended(&self, entry: &TargetEntry, target: &Name, probed: Option<Breaker>) {
         let found = match probed {
-            None if self.may_look(target) => self.breaker(target).await.map(|found| (found, false)),
+            None if self.may_look(target) => open(self.state.as_ref(), target).await.map(|found| (found, false)),
             probed => Ok((probed, true)),
         };
         let closed = async {
@@ -210,11 +216,6 @@ impl Deliverer {
         sent.is_ok()
     }
 
-    async fn breaker(&self, target: &Name) -> Result<Option<Breaker>, Unavailable> {
-        let record = self.state.get(&breaker_key(target)).await?;
-        Ok(record.and_then(|record| serde_json::from_value(record.value).ok()))
-    }
-
     fn may_look(&self, target: &Name) -> bool {
         let now = self.clock.now();
         let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
@@ -233,14 +234,14 @@ impl Breaker {
 }
 
 fn breaker_key(target: &Name) -> Key {
-    Key { pk: format!("target#{target}"), sk: "breaker".into() }
+    Key { pk: state_of(target), sk: "breaker".into() }
 }
 
 /// Held by whoever tries a delivery while the breaker is open.
 fn lease_key(target: &Name) -> Key {
-    Key { pk: format!("target#{target}"), sk: "breaker-probe".into() }
+    Key { pk: state_of(target), sk: "breaker-probe".into() }
 }
 
 fn notice_key(target: &Name) -> Key {
-    Key { pk: format!("target#{target}"), sk: "given-up-notice".into() }
+    Key { pk: state_of(target), sk: "given-up-notice".into() }
 }

@@ -324,6 +324,17 @@ impl Relay {
         })
     }
 
+    /// Whether a target is delivered to by this agent.
+    pub fn has_agent(&self, agent: &Name) -> bool {
+        self.targets.values().any(|entry| entry.keys.agent.as_ref() == Some(agent))
+    }
+
+    /// How much is in it, in a few words for people.
+    pub fn extent(&self) -> String {
+        let (sources, targets, routes) = (self.sources.len(), self.targets.len(), self.routes.len());
+        format!("sources: {sources}, targets: {targets}, routes: {routes}")
+    }
+
     /// Whom `event` is told to, at the time `now`.
     pub fn route<'e>(&self, event: &'e Event, now: Timestamp) -> Routed<'_, 'e> {
         let subjects = event.subjects();

@@ -21,9 +21,11 @@ use crate::deliver::Deliverer;
 use crate::domain::name::Name;
 use crate::domain::secret::SecretRef;
 use crate::intake::{Answer, Incoming, Intake, Invoked, MAX_BODY};
+use crate::overdue::{Late, Overdue};
 use crate::port::{Clock as _, Outbox, SecretBackend};
 use crate::probe::Probe;
 use crate::relay::Relay;
+use crate::relay::format::Span;
 use crate::rim::aws;
 use crate::rim::aws::signing::SigningSender;
 use crate::rim::chance;
@@ -153,11 +155,7 @@ async fn intake(function: Function) -> Result<(), Failure> {
 
 /// The queues of agents. Every agent that a target names has to have one.
 fn agents(house: &House) -> Result<BTreeMap<Name, Arc<dyn Outbox>>, Failure> {
-    let urls: BTreeMap<Name, String> = match env::var("SLUICE_AGENT_QUEUES") {
-        Ok(urls) if !urls.is_empty() => serde_json::from_str(&urls)
-            .map_err(|error| format!("SLUICE_AGENT_QUEUES is not a JSON object of agents and their queues: {error}"))?,
-        _ => BTreeMap::new(),
-    };
+    let urls = aws::sqs::agent_queues(&env::var("SLUICE_AGENT_QUEUES").unwrap_or_default())?;
     let mut named = house.relay.targets.iter().filter_map(|(target, entry)| Some((target, entry.keys.agent.as_ref()?)));
     if let Some((target, agent)) = named.find(|(_, agent)| !urls.contains_key(*agent)) {
         return Err(
@@ -346,20 +344,57 @@ pub fn probe() -> std::process::ExitCode {
         let house = House::build(|sdk| AllSecrets::new(Arc::new(sdk.secrets()))).await?;
         let probe = Probe {
             relay: house.relay.clone(),
+            agent: None,
             secrets: house.secrets.clone(),
             sender: Arc::new(HttpSender::new()),
             meter: house.meter.clone(),
         };
         house.fetch_ahead(crate::probe::secrets(&house.relay).into_iter()).await;
-        let (house, probe) = (&house, &probe);
+        // Without a table there is nothing to see of deliveries.
+        let overdue = match variable("SLUICE_STATE_TABLE") {
+            Err(_) => None,
+            Ok(table) => Some(Overdue {
+                relay: house.relay.clone(),
+                state: Arc::new(house.sdk.state(table, Arc::new(SystemClock))),
+                clock: Arc::new(SystemClock),
+                meter: house.meter.clone(),
+                after: overdue_after()?,
+            }),
+        };
+        let (house, probe, overdue) = (&house, &probe, &overdue);
         // Whatever the schedule sends starts a run. Targets that fail do not fail it: it would only be repeated.
         lambda_runtime::run(service_fn(async move |event: LambdaEvent<IgnoredAny>| {
-            let summary = probe.run(Instant::now() + time_left(&event.context)).await;
+            let deadline = Instant::now() + time_left(&event.context);
+            let late = async {
+                match overdue {
+                    Some(overdue) => Some(overdue.run(deadline).await),
+                    None => None,
+                }
+            };
+            let (receivers, overdue) = tokio::join!(probe.run(deadline), late);
             house.flush(&event.context);
-            Ok::<_, Failure>(summary)
+            Ok::<_, Failure>(Probed { receivers, overdue })
         }))
         .await
     })
+}
+
+/// After how long a delivery is overdue.
+fn overdue_after() -> Result<Duration, Failure> {
+    match env::var("SLUICE_OVERDUE") {
+        Ok(after) if !after.is_empty() => Ok(Span::parse(&after).map_err(|why| format!("SLUICE_OVERDUE: {why}"))?.0),
+        _ => Ok(crate::overdue::AFTER),
+    }
+}
+
+/// What the function `probe` answers.
+#[derive(Serialize)]
+struct Probed {
+    #[serde(flatten)]
+    receivers: crate::probe::Summary,
+    /// Targets with overdue deliveries, where the function can see them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    overdue: Option<Vec<Late>>,
 }
 
 /// How long the invocation may go on.

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::error::Error as _;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,19 +17,26 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use futures_util::future::select_ok;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
+use jiff::Timestamp;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, redirect};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier as _;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use url::{Host, Url};
 
 use crate::domain::egress;
 use crate::domain::secret::Secret;
 use crate::domain::signature::sha256_hex;
-use crate::port::{Connection, SendError, Sender};
+use crate::port::{Connection, Dialer, Dialled, SendError, Sender};
 use crate::target::{Outbound, Response};
 
 /// At most this much of an answer's body is read, in bytes.
@@ -45,6 +53,30 @@ struct Way {
     encrypted: bool,
     /// A digest of the secrets that it was made with: a rotated one makes another client.
     made_with: String,
+}
+
+impl Way {
+    /// The way to `url`, whose address is checked where it is one.
+    fn to(url: &Url, connection: &Connection) -> Result<Self, SendError> {
+        let way = Self {
+            rules: connection.egress.clone(),
+            // What goes to a proxy is the proxy's to carry on; its own address is checked as if it were encrypted.
+            encrypted: url.scheme() == "https" || connection.plaintext || connection.proxy.is_some(),
+            made_with: made_with(connection),
+        };
+        way.check(url, way.encrypted).map(|()| way)
+    }
+
+    /// Whether the address in `url` may be connected to; names are checked when they are resolved.
+    fn check(&self, url: &Url, encrypted: bool) -> Result<(), SendError> {
+        let address = match url.host() {
+            Some(Host::Ipv4(address)) => address.into(),
+            Some(Host::Ipv6(address)) => address.into(),
+            Some(Host::Domain(_)) => return Ok(()),
+            None => return Err(without_host()),
+        };
+        self.rules.check(address, encrypted).map_err(SendError::Egress)
+    }
 }
 
 /// At most this many clients are kept; beyond it, those of rotated secrets go.
@@ -101,27 +133,26 @@ impl HttpSender {
         Ok(config)
     }
 
+    /// The authorities that are trusted.
+    fn roots(&self, connection: &Connection) -> Result<Arc<RootCertStore>, SendError> {
+        let Some(pem) = &connection.ca else { return Ok(self.roots.clone()) };
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(pem.expose()) {
+            let certificate = certificate.map_err(|error| unusable("`ca` is not PEM", &error))?;
+            roots.add(certificate).map_err(|error| unusable("`ca` holds no usable certificate", &error))?;
+        }
+        if roots.is_empty() {
+            return Err(SendError::Unusable("`ca` holds no certificate".into()));
+        }
+        Ok(Arc::new(roots))
+    }
+
     /// Whom we trust, and what we show who we are by.
     pub(super) fn credentials(&self, connection: &Connection) -> Result<ClientConfig, SendError> {
-        let unusable = |what: &str, error: &dyn std::fmt::Display| SendError::Unusable(format!("{what}: {error}"));
-        let roots = match &connection.ca {
-            None => self.roots.clone(),
-            Some(pem) => {
-                let mut roots = RootCertStore::empty();
-                for certificate in CertificateDer::pem_slice_iter(pem.expose()) {
-                    let certificate = certificate.map_err(|error| unusable("`ca` is not PEM", &error))?;
-                    roots.add(certificate).map_err(|error| unusable("`ca` holds no usable certificate", &error))?;
-                }
-                if roots.is_empty() {
-                    return Err(SendError::Unusable("`ca` holds no certificate".into()));
-                }
-                Arc::new(roots)
-            }
-        };
         let builder = ClientConfig::builder_with_provider(self.provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(|error| unusable("TLS", &error))?
-            .with_root_certificates(roots);
+            .with_root_certificates(self.roots(connection)?);
         let Some(pem) = &connection.client_certificate else { return Ok(builder.with_no_client_auth()) };
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.expose()).collect();
         let chain = chain.map_err(|error| unusable("`client_certificate` is not PEM", &error))?;
@@ -129,6 +160,77 @@ impl HttpSender {
             .map_err(|error| unusable("`client_certificate` holds no private key", &error))?;
         builder.with_client_auth_cert(chain, key).map_err(|error| unusable("`client_certificate`", &error))
     }
+
+    /// Connects to what a request for `url` is sent to first: the proxy, if there is one.
+    async fn connect(&self, url: &str, connection: &Connection, soon: Duration) -> Result<Dialled, SendError> {
+        let mut url = parsed(url)?;
+        let way = Way::to(&url, connection)?;
+        if let Some(proxy) = &connection.proxy {
+            url = proxy_url(proxy, &way)?;
+        }
+        let port = url.port_or_known_default().unwrap_or_default();
+        let (addresses, name) = match url.host() {
+            Some(Host::Ipv4(address)) => (vec![(address, port).into()], IpAddr::from(address).into()),
+            Some(Host::Ipv6(address)) => (vec![(address, port).into()], IpAddr::from(address).into()),
+            Some(Host::Domain(name)) => {
+                let found = tokio::net::lookup_host((name, port)).await.map_err(unconnected)?;
+                let addresses = permitted(&way, found).map_err(|Refused(why)| SendError::Egress(why))?;
+                let name = ServerName::try_from(name.to_owned());
+                (addresses, name.map_err(|_| SendError::Connect("the name is none that TLS knows".into()))?)
+            }
+            None => return Err(without_host()),
+        };
+        if addresses.is_empty() {
+            return Err(SendError::Connect("the name has no address".into()));
+        }
+        let attempts = addresses.into_iter().map(|address: SocketAddr| Box::pin(TcpStream::connect(address)));
+        let (stream, _) = select_ok(attempts).await.map_err(unconnected)?;
+        if url.scheme() != "https" {
+            return Ok(Dialled { encrypted: false, ends: None });
+        }
+        let connector = TlsConnector::from(Arc::new(self.tls(connection)?));
+        let stream = connector.connect(name.clone(), stream).await.map_err(unconnected)?;
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        Ok(Dialled { encrypted: true, ends: self.end(chain, &name, connection, soon)? })
+    }
+
+    /// When a chain of certificates that is valid now ends, if that is so soon: it is looked at as it will be then.
+    fn end(
+        &self,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        connection: &Connection,
+        soon: Duration,
+    ) -> Result<Option<Timestamp>, SendError> {
+        let Some((own, others)) = chain.split_first() else { return Ok(None) };
+        let verifier = WebPkiServerVerifier::builder_with_provider(self.roots(connection)?, self.provider.clone());
+        let verifier = verifier.build().map_err(|error| unusable("TLS", &error))?;
+        let then = UnixTime::since_unix_epoch(Duration::from_secs(UnixTime::now().as_secs()) + soon);
+        match verifier.verify_server_cert(own, others, name, &[], then) {
+            Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => {
+                let end = i64::try_from(not_after.as_secs()).ok().and_then(|end| Timestamp::from_second(end).ok());
+                Ok(end)
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+fn unusable(what: &str, error: &dyn std::fmt::Display) -> SendError {
+    SendError::Unusable(format!("{what}: {error}"))
+}
+
+fn without_host() -> SendError {
+    SendError::Egress("egress: the URL has no host".into())
+}
+
+fn parsed(url: &str) -> Result<Url, SendError> {
+    Url::parse(url).map_err(|_| SendError::Egress("egress: not a URL".into()))
+}
+
+/// What it means that a connection failed.
+fn unconnected(error: io::Error) -> SendError {
+    if is_tls(&error) { SendError::Tls(error.to_string()) } else { SendError::Connect(error.to_string()) }
 }
 
 impl Default for HttpSender {
@@ -137,38 +239,29 @@ impl Default for HttpSender {
     }
 }
 
-/// A proxy; its address is checked as any other, and its credentials never leave this function as text.
+/// A proxy; its credentials never leave this function as text.
 fn proxy(secret: &Secret, way: &Way) -> Result<reqwest::Proxy, SendError> {
-    let wrong = || SendError::Unusable("`proxy` is not the URL of an HTTP proxy".into());
-    let url = secret.expose_text().and_then(|text| url::Url::parse(text.trim()).ok()).ok_or_else(wrong)?;
+    reqwest::Proxy::all(proxy_url(secret, way)?).map_err(|_| no_proxy())
+}
+
+/// The URL of a proxy, whose address is checked as any other.
+fn proxy_url(secret: &Secret, way: &Way) -> Result<Url, SendError> {
+    let url = secret.expose_text().and_then(|text| Url::parse(text.trim()).ok()).ok_or_else(no_proxy)?;
     match url.host() {
-        Some(url::Host::Ipv4(address)) => way.rules.check(address.into(), true).map_err(SendError::Egress)?,
-        Some(url::Host::Ipv6(address)) => way.rules.check(address.into(), true).map_err(SendError::Egress)?,
-        Some(url::Host::Domain(_)) => {}
-        None => return Err(wrong()),
+        Some(_) => way.check(&url, true).map(|()| url),
+        None => Err(no_proxy()),
     }
-    reqwest::Proxy::all(url).map_err(|_| wrong())
+}
+
+fn no_proxy() -> SendError {
+    SendError::Unusable("`proxy` is not the URL of an HTTP proxy".into())
 }
 
 #[async_trait]
 impl Sender for HttpSender {
     async fn send(&self, request: Outbound, connection: &Connection, timeout: Duration) -> Result<Response, SendError> {
-        let url = url::Url::parse(&request.url).map_err(|_| SendError::Egress("egress: not a URL".into()))?;
-        let way = Way {
-            rules: connection.egress.clone(),
-            // What goes to a proxy is the proxy's to carry on; its own address is checked as if it were encrypted.
-            encrypted: url.scheme() == "https" || connection.plaintext || connection.proxy.is_some(),
-            made_with: made_with(connection),
-        };
-        let literal = match url.host() {
-            Some(url::Host::Ipv4(address)) => Some(IpAddr::from(address)),
-            Some(url::Host::Ipv6(address)) => Some(IpAddr::from(address)),
-            Some(url::Host::Domain(_)) => None,
-            None => return Err(SendError::Egress("egress: the URL has no host".into())),
-        };
-        if let Some(address) = literal {
-            way.rules.check(address, way.encrypted).map_err(SendError::Egress)?;
-        }
+        let url = parsed(&request.url)?;
+        let way = Way::to(&url, connection)?;
         let client = self.client(&way, connection)?;
         let most = if request.long_answer { MAX_LONG_RESPONSE } else { MAX_RESPONSE };
         let left = Arc::new(AtomicBool::new(request.body.is_empty()));
@@ -203,6 +296,20 @@ pub(super) async fn in_time(
         true => Err(SendError::TimedOut(timeout)),
         false => Err(SendError::Connect(format!("none within {timeout:?}"))),
     })
+}
+
+#[async_trait]
+impl Dialer for HttpSender {
+    async fn dial(
+        &self,
+        request: &Outbound,
+        connection: &Connection,
+        timeout: Duration,
+        soon: Duration,
+    ) -> Result<Dialled, SendError> {
+        let dialled = tokio::time::timeout(timeout, self.connect(&request.url, connection, soon)).await;
+        dialled.unwrap_or_else(|_| Err(SendError::Connect(format!("none within {timeout:?}"))))
+    }
 }
 
 /// The body of a request, which notes when it begins to leave: that is only done over a connection that stands. An empty

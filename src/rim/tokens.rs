@@ -21,7 +21,7 @@ use super::clock::SystemClock;
 use super::nats::NatsSender;
 use crate::domain::secret::Secret;
 use crate::domain::signature;
-use crate::port::{Clock as _, Connection, SendError, Sender};
+use crate::port::{Clock as _, Connection, Dialer, Dialled, SendError, Sender};
 use crate::target::{Outbound, Response, Statement, TokenRequest};
 
 /// How long before its end a token is asked for anew.
@@ -82,6 +82,28 @@ impl Sender for TokenSender {
             self.kept.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
         }
         answer
+    }
+}
+
+#[async_trait]
+impl Dialer for TokenSender {
+    /// Who gives tokens is dialled, too, and the key has to be one that signs.
+    async fn dial(
+        &self,
+        request: &Outbound,
+        connection: &Connection,
+        timeout: Duration,
+        soon: Duration,
+    ) -> Result<Dialled, SendError> {
+        let Some(asked) = &request.token else { return self.sender.dial(request, connection, timeout, soon).await };
+        let stated = stated(asked.as_ref().clone())?;
+        let both = futures_util::future::try_join(
+            self.sender.dial(&stated, connection, timeout, soon),
+            self.sender.dial(request, connection, timeout, soon),
+        );
+        let (giver, target) = both.await?;
+        let ends = giver.ends.into_iter().chain(target.ends).min();
+        Ok(Dialled { encrypted: giver.encrypted && target.encrypted, ends })
     }
 }
 

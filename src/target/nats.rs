@@ -187,10 +187,6 @@ impl Target for Nats {
         false
     }
 
-    fn needs_original(&self, _event: &Event) -> bool {
-        false
-    }
-
     fn render(&self, delivery: &Delivery, secrets: &Resolved, _now: Timestamp) -> Result<Vec<Outbound>, RenderError> {
         let event = delivery.event.json_within(MOST).ok_or_else(|| {
             RenderError::Unfit("the event is larger than servers of NATS take by default (1 MiB)".into())
@@ -239,10 +235,6 @@ impl Target for Nats {
 
     fn doubts_secret(&self, response: &Response) -> bool {
         is_about_us(&excerpt(response))
-    }
-
-    fn secrets<'a>(&'a self, seen: &mut dyn FnMut(&'a SecretRef)) {
-        Keys::secrets(self, seen);
     }
 }
 

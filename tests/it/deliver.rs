@@ -11,6 +11,7 @@ use sluice::domain::delivery::{DeadLetter, Delivery};
 use sluice::domain::event::{Detail, Event, ImagePush};
 use sluice::domain::name::Name;
 use sluice::domain::outcome::GivenUp;
+use sluice::overdue;
 use sluice::port::{Clock as _, FetchError, Received, SendError};
 use tokio::time::Instant;
 
@@ -321,6 +322,46 @@ async fn what_was_set_aside_goes_on_alone_with_its_attempts() {
     assert_eq!(world.work(vec![received(&aside, &group, 1, 1)]).await.len(), 1);
     assert_eq!(world.queue.held()[0].1, Duration::from_secs(8));
     assert!(world.queue.sent().is_empty(), "it is not set aside twice");
+}
+
+/// How many deliveries of a target are overdue, where that is after a quarter of an hour.
+async fn overdue(world: &World, target: &str) -> usize {
+    let target = Name::parse(target).expect("name");
+    let late = overdue::late(world.state.as_ref(), &target, world.clock.now(), Duration::from_secs(900)).await;
+    late.expect("state").map_or(0, |late| late.deliveries)
+}
+
+#[tokio::test]
+async fn a_delivery_that_keeps_failing_is_overdue_until_it_arrives() {
+    let world = world();
+    world.sender.answer(503, "");
+    world.work(vec![world.message("other", 1, 1)]).await;
+    assert_eq!(overdue(&world, "other").await, 0, "it has time yet");
+    world.clock.pass(Duration::from_secs(901));
+    assert_eq!((overdue(&world, "other").await, overdue(&world, "feed").await), (1, 0));
+    world.sender.answer(200, "");
+    world.work(vec![world.message("other", 1, 2)]).await;
+    assert_eq!(overdue(&world, "other").await, 0);
+}
+
+#[tokio::test]
+async fn a_delivery_that_was_given_up_is_not_overdue_and_one_that_was_set_aside_is_so_once() {
+    let world = world();
+    for status in [503, 413] {
+        world.sender.answer(status, "");
+        world.work(vec![world.message("other", 1, if status == 503 { 1 } else { 2 })]).await;
+        world.clock.pass(Duration::from_secs(901));
+    }
+    assert_eq!((world.letters().len(), overdue(&world, "other").await), (1, 0));
+
+    for receives in 1..=3 {
+        world.sender.answer(500, "");
+        world.work(vec![world.message("cluster", 1, receives)]).await;
+    }
+    let aside = Delivery::decode(&world.queue.sent()[0].body).expect("delivery");
+    world.sender.answer(500, "");
+    world.work(vec![received(&aside, &world.queue.sent()[0].group, 2, 1)]).await;
+    assert_eq!(overdue(&world, "cluster").await, 1);
 }
 
 #[tokio::test]

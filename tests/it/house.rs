@@ -38,6 +38,8 @@ fn the_core_knows_nothing_of_io() {
                 "crate::deliver",
                 "crate::dead_letters",
                 "crate::probe",
+                "crate::doctor",
+                "crate::overdue",
                 "crate::secrets",
                 "crate::command",
                 "tokio",
@@ -65,9 +67,17 @@ fn the_core_knows_nothing_of_io() {
 #[test]
 fn the_engine_knows_ports_and_no_implementation() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    for file in
-        ["intake.rs", "deliver.rs", "deliver/breaker.rs", "dead_letters.rs", "probe.rs", "secrets.rs", "port.rs"]
-    {
+    for file in [
+        "intake.rs",
+        "deliver.rs",
+        "deliver/breaker.rs",
+        "dead_letters.rs",
+        "probe.rs",
+        "doctor.rs",
+        "overdue.rs",
+        "secrets.rs",
+        "port.rs",
+    ] {
         let text = shipped(&source.join(file));
         for forbidden in [
             "crate::rim",

@@ -40,7 +40,11 @@ fn world(text: &str, sender: Arc<dyn sluice::port::Sender>) -> World {
     let secrets = Arc::new(FakeSecrets::default());
     let meter = Arc::new(FakeMeter::default());
     let store = store(&secrets, &Arc::new(FakeClock::default()));
-    World { probe: Probe { relay: relay(text), secrets: store, sender, meter: meter.clone() }, secrets, meter }
+    World {
+        probe: Probe { relay: relay(text), agent: None, secrets: store, sender, meter: meter.clone() },
+        secrets,
+        meter,
+    }
 }
 
 impl World {

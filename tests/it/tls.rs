@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -11,7 +12,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use sluice::domain::egress::Rules;
 use sluice::domain::secret::Secret;
-use sluice::port::{Connection, SendError, Sender as _};
+use sluice::port::{Connection, Dialer as _, Dialled, SendError, Sender as _};
 use sluice::rim::sender::HttpSender;
 use sluice::target::{Outbound, Response};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -34,15 +35,30 @@ impl Authority {
 
     /// A certificate for `name` and its key, both as PEM.
     fn issue(&self, name: &str) -> (String, String) {
+        self.issue_as(CertificateParams::new(vec![name.to_owned()]).expect("parameters"))
+    }
+
+    /// A certificate for `name` that ends at this time.
+    fn issue_until(&self, name: &str, end: Timestamp) -> (String, String) {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
+        let since_1970 = Duration::from_secs(end.as_second().try_into().expect("after 1970"));
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + since_1970;
+        self.issue_as(params)
+    }
+
+    fn issue_as(&self, params: CertificateParams) -> (String, String) {
         let key = KeyPair::generate().expect("key");
-        let params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
         (params.signed_by(&key, &self.0).expect("certificate").pem(), key.serialize_pem())
     }
 }
 
 /// A TLS server for `localhost` that answers 200 to whoever it trusts.
 async fn server(authority: &Authority, clients: Option<&Authority>) -> u16 {
-    let (certificate, key) = authority.issue("localhost");
+    server_with(authority.issue("localhost"), clients).await
+}
+
+/// The same with this certificate and key.
+async fn server_with((certificate, key): (String, String), clients: Option<&Authority>) -> u16 {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder =
         ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().expect("versions");
@@ -169,4 +185,68 @@ async fn a_proxy_is_gone_through_with_its_credentials_and_only_where_it_may_be()
     let not_allowed = Connection { egress: Rules::default(), ..through };
     let refused = send(format!("https://localhost:{port}/"), &not_allowed).await;
     assert!(matches!(&refused, Err(SendError::Egress(_))), "{refused:?}");
+}
+
+/// How long before their end certificates are told of here.
+const SOON: Duration = Duration::from_secs(14 * 86_400);
+
+async fn dial(url: &str, connection: &Connection) -> Result<Dialled, SendError> {
+    let request = Outbound::post(url.into(), "application/json", Bytes::from_static(b"{}"));
+    HttpSender::new().dial(&request, connection, Duration::from_secs(2), SOON).await
+}
+
+#[tokio::test]
+async fn dialling_tells_when_a_certificate_ends_if_that_is_soon() {
+    let own = Authority::new();
+    let trusting = Connection { ca: Some(Secret::new(own.pem())), ..loopback() };
+    let in_days = |days: i64| Timestamp::from_second(Timestamp::now().as_second() + days * 86_400).expect("time");
+    for (end, told) in [(in_days(13), true), (in_days(15), false)] {
+        let port = server_with(own.issue_until("localhost", end), None).await;
+        let dialled = dial(&format!("https://localhost:{port}/"), &trusting).await.expect("connected");
+        assert_eq!(dialled, Dialled { encrypted: true, ends: told.then_some(end) });
+    }
+    let port = server_with(own.issue_until("localhost", in_days(-1)), None).await;
+    let over = dial(&format!("https://localhost:{port}/"), &trusting).await;
+    assert!(matches!(&over, Err(SendError::Tls(why)) if why.contains("expired")), "{over:?}");
+}
+
+#[tokio::test]
+async fn dialling_fails_as_sending_would_and_names_no_path() {
+    let own = Authority::new();
+    let port = server(&own, None).await;
+    let untrusted = dial(&format!("https://localhost:{port}/hunter2"), &loopback()).await;
+    assert!(matches!(&untrusted, Err(SendError::Tls(why)) if why.contains("certificate")), "{untrusted:?}");
+    let other_name = Connection { ca: Some(Secret::new(own.pem())), ..loopback() };
+    let other_name = dial(&format!("https://127.0.0.1:{port}/hunter2"), &other_name).await;
+    assert!(matches!(&other_name, Err(SendError::Tls(why)) if why.contains("not valid for")), "{other_name:?}");
+
+    let free = TcpListener::bind("127.0.0.1:0").await.expect("port");
+    let address = free.local_addr().expect("address");
+    // Accepted by the kernel, and never answered.
+    let silent = dial(&format!("https://{address}/hunter2"), &loopback()).await;
+    assert!(matches!(&silent, Err(SendError::Connect(why)) if why.contains("none within 2s")), "{silent:?}");
+    drop(free);
+    let refused = dial(&format!("http://{address}/hunter2"), &loopback()).await;
+    assert!(matches!(&refused, Err(SendError::Connect(_))), "{refused:?}");
+    let unknown = dial("https://nowhere.invalid/hunter2", &loopback()).await;
+    assert!(matches!(&unknown, Err(SendError::Connect(_))), "{unknown:?}");
+    for forbidden in [format!("http://localhost:{port}/"), format!("http://127.0.0.1:{port}/")] {
+        let refused = dial(&forbidden, &Connection::default()).await;
+        assert!(matches!(&refused, Err(SendError::Egress(_))), "{refused:?}");
+    }
+    for error in [untrusted, other_name, silent, refused, unknown] {
+        assert!(!error.expect_err("it failed").to_string().contains("hunter2"));
+    }
+}
+
+#[tokio::test]
+async fn of_a_target_behind_a_proxy_only_the_proxy_is_dialled() {
+    let (proxy_port, asked) = proxy().await;
+    let through =
+        Connection { proxy: Some(Secret::new(format!("http://user:hunter2@127.0.0.1:{proxy_port}"))), ..loopback() };
+    let dialled = dial("https://nowhere.invalid/", &through).await.expect("the proxy is there");
+    assert_eq!(dialled, Dialled { encrypted: false, ends: None });
+    assert!(asked.lock().expect("lock").is_empty());
+    let not_allowed = dial("https://nowhere.invalid/", &Connection { egress: Rules::default(), ..through }).await;
+    assert!(matches!(&not_allowed, Err(SendError::Egress(_))), "{not_allowed:?}");
 }

@@ -552,6 +552,12 @@ impl Call {
             "DynamoDB_20120810.GetItem" => item("dynamodb:GetItem", "Key"),
             "DynamoDB_20120810.PutItem" => item("dynamodb:PutItem", "Item"),
             "DynamoDB_20120810.DeleteItem" => item("dynamodb:DeleteItem", "Key"),
+            // It asks for one partition key, by the value `:pk` of its condition.
+            "DynamoDB_20120810.Query" => one(
+                "dynamodb:Query",
+                arn("dynamodb", &format!(":table/{}", word(body, "TableName"))),
+                Some(word(&body["ExpressionAttributeValues"][":pk"], "S")),
+            ),
             other => panic!("which right does {other} need?"),
         }
     }

@@ -7,6 +7,7 @@
 //! configuration, the same time-outs, retries and behaviour version; all that is made of one [`Sdk`] shares it.
 
 pub mod dead_letters;
+pub mod doctor;
 pub mod dynamodb;
 pub mod identity;
 pub mod secrets;
@@ -39,6 +40,7 @@ use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
 use crate::port::{Clock, Unavailable};
 use dead_letters::SqsDeadLetters;
+use doctor::AwsDeployed;
 use dynamodb::DynamoState;
 use identity::SecretsAndIdentity;
 use secrets::AwsSecrets;
@@ -84,6 +86,11 @@ impl Sdk {
     /// The DynamoDB table of this name.
     pub fn state(&self, table: impl Into<String>, clock: Arc<dyn Clock>) -> DynamoState {
         DynamoState::new(aws_sdk_dynamodb::Client::new(&self.0), table, clock)
+    }
+
+    /// How queues and tables are set up, for the doctor.
+    pub fn deployed(&self) -> AwsDeployed {
+        AwsDeployed::new(&self.0)
     }
 
     /// The URL that stands for the service with this id, such as `SNS`, where the environment names one.

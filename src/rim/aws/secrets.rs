@@ -216,7 +216,11 @@ where
     let why = explain(error);
     let SdkError::ServiceError(answer) = error else { return FetchError::Unavailable(why) };
     match error.code().unwrap_or_default() {
-        "ResourceNotFoundException" | "ParameterNotFound" | "ParameterVersionNotFound" => FetchError::NotFound,
+        "ResourceNotFoundException"
+        | "ParameterNotFound"
+        | "ParameterVersionNotFound"
+        | "AWS.SimpleQueueService.NonExistentQueue"
+        | "QueueDoesNotExist" => FetchError::NotFound,
         // The others mean that AWS does not know who we are, or that the key cannot be used: as hopeless.
         "AccessDeniedException"
         | "AccessDenied"

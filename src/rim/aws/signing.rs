@@ -21,7 +21,7 @@ use ipnet::IpNet;
 use tokio::time::Instant;
 
 use super::Sdk;
-use crate::port::{Clock as _, Connection, SendError, Sender};
+use crate::port::{Clock as _, Connection, Dialer, Dialled, SendError, Sender};
 use crate::rim::clock::SystemClock;
 use crate::rim::tokens::TokenSender;
 use crate::target::aws::Service;
@@ -97,20 +97,19 @@ impl SigningSender {
     }
 }
 
-#[async_trait]
-impl Sender for SigningSender {
-    async fn send(
+impl SigningSender {
+    /// Makes `request` whole and signs it; how the service is connected to.
+    async fn prepare(
         &self,
-        mut request: Outbound,
+        request: &mut Outbound,
+        service: &Service,
         connection: &Connection,
         timeout: Duration,
-    ) -> Result<Response, SendError> {
-        let Some(service) = request.aws.take() else { return self.sender.send(request, connection, timeout).await };
-        let started = Instant::now();
+    ) -> Result<Connection, SendError> {
         let prepare = async {
             let sdk = self.sdk.clone().await;
-            self.sign(&mut request, &service, sdk.config()).await?;
-            Ok(own_endpoint(sdk.config(), &service).is_some())
+            self.sign(request, service, sdk.config()).await?;
+            Ok(own_endpoint(sdk.config(), service).is_some())
         };
         let own = tokio::time::timeout(timeout, prepare).await.unwrap_or(Err(SendError::TimedOut(timeout)))?;
         let mut connection = connection.clone();
@@ -121,12 +120,44 @@ impl Sender for SigningSender {
                 .allow
                 .extend(["127.0.0.0/8", "::1/128"].iter().filter_map(|net| net.parse::<IpNet>().ok()));
         }
+        Ok(connection)
+    }
+}
+
+#[async_trait]
+impl Sender for SigningSender {
+    async fn send(
+        &self,
+        mut request: Outbound,
+        connection: &Connection,
+        timeout: Duration,
+    ) -> Result<Response, SendError> {
+        let Some(service) = request.aws.take() else { return self.sender.send(request, connection, timeout).await };
+        let started = Instant::now();
+        let connection = self.prepare(&mut request, &service, connection, timeout).await?;
         let answer = self.sender.send(request, &connection, timeout.saturating_sub(started.elapsed())).await;
         if matches!(&answer, Ok(Response { status: 400 | 401 | 403, .. })) {
             // They may have ended before their time.
             *self.credentials.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
         answer
+    }
+}
+
+#[async_trait]
+impl Dialer for SigningSender {
+    async fn dial(
+        &self,
+        request: &Outbound,
+        connection: &Connection,
+        timeout: Duration,
+        soon: Duration,
+    ) -> Result<Dialled, SendError> {
+        let Some(service) = &request.aws else { return self.sender.dial(request, connection, timeout, soon).await };
+        let started = Instant::now();
+        let mut request = request.clone();
+        let connection = self.prepare(&mut request, service, connection, timeout).await?;
+        self.sender.dial(&request, &connection, timeout.saturating_sub(started.elapsed()), soon).await
     }
 }
 

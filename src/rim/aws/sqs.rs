@@ -1,7 +1,7 @@
 //! The queue on an SQS FIFO queue, and the event in which Lambda hands out its messages.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use aws_smithy_types::error::operation::BuildError;
 use serde::{Deserialize, Serialize};
 
 use super::{timeouts, unavailable};
+use crate::domain::name::Name;
 use crate::port::{Message, Outbox, Queue, Received, Unavailable};
 
 /// What a queue takes in one message, in bytes, unless it was set up otherwise.
@@ -30,6 +31,18 @@ const LONGEST_POLL: Duration = Duration::from_secs(20);
 /// AWS counts its 12 hours from when the message was handed out, and refuses what would end later. A little less
 /// leaves room for the time that we have had it.
 const LONGEST_HOLD: Duration = Duration::from_mins(12 * 60 - 20);
+
+/// Reads what `SLUICE_AGENT_QUEUES` holds: the URLs of agents' queues by the agents' names. Empty is none.
+///
+/// # Errors
+/// Says what is expected.
+pub fn agent_queues(text: &str) -> Result<BTreeMap<Name, String>, String> {
+    if text.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let wrong = |error| format!("SLUICE_AGENT_QUEUES is not a JSON object of agents and their queues: {error}");
+    serde_json::from_str(text).map_err(wrong)
+}
 
 /// An SQS FIFO queue.
 #[derive(Debug, Clone)]
