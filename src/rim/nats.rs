@@ -27,9 +27,9 @@ use tokio_rustls::TlsConnector;
 use super::chance;
 use super::sender::{CONNECT, HttpSender, Refused, in_time, permitted};
 use crate::domain::secret::Secret;
-use crate::port::{Connection, SendError, Sender};
+use crate::port::{Connection, Dialer, Dialled, SendError, Sender};
 use crate::target::nats::{Login, Publication};
-use crate::target::{Outbound, Response};
+use crate::target::{Outbound, Response, excerpt};
 
 /// The longest line or message that is read of a server, in bytes.
 const MOST: usize = 64 * 1024;
@@ -49,6 +49,25 @@ impl Sender for NatsSender {
         let Some(publication) = request.nats.take() else { return self.0.send(request, connection, timeout).await };
         let left = AtomicBool::new(false);
         in_time(timeout, &left, self.publish(&request, &publication, connection, &left)).await
+    }
+}
+
+#[async_trait]
+impl Dialer for NatsSender {
+    /// A server of NATS is also told who we are: that is no message to anybody, and it says whether we may come in.
+    async fn dial(
+        &self,
+        request: &Outbound,
+        connection: &Connection,
+        timeout: Duration,
+        soon: Duration,
+    ) -> Result<Dialled, SendError> {
+        let Some(publication) = &request.nats else { return self.0.dial(request, connection, timeout, soon).await };
+        let login = tokio::time::timeout(timeout, self.log_in(&request.url, publication, connection, None)).await;
+        match login.unwrap_or_else(|_| Err(SendError::Connect(format!("none within {timeout:?}"))))? {
+            (answer, Some((server, _))) if answer.body == "PONG" => Ok(Dialled { encrypted: server.encrypted, ends: None }),
+            (answer, _) => Err(SendError::Unusable(format!("NATS says: {}", excerpt(&answer)))),
+        }
     }
 }
 
@@ -105,7 +124,7 @@ impl NatsSender {
         let stream = TcpStream::connect(&allowed[..]).await.map_err(lost)?;
         stream.set_nodelay(true).map_err(lost)?;
 
-        let mut server = Server(BufReader::new(Box::new(stream)));
+        let mut server = Server { stream: BufReader::new(Box::new(stream)), encrypted: false };
         let info = server.line().await.map_err(lost)?;
         let info = info.strip_prefix("INFO ").and_then(|info| serde_json::from_str::<Info>(info).ok());
         let info = info.ok_or_else(|| SendError::Connect("what answers there is no server of NATS".into()))?;
@@ -123,7 +142,7 @@ impl NatsSender {
     }
 
     async fn encrypted(&self, server: Server, host: &str, connection: &Connection) -> Result<Server, SendError> {
-        if !server.0.buffer().is_empty() {
+        if !server.stream.buffer().is_empty() {
             // Whoever said it need not be the one that TLS is with.
             return Err(SendError::Tls("the server goes on without it".into()));
         }
@@ -133,9 +152,9 @@ impl NatsSender {
             Err(_) => ServerName::try_from(host.to_owned()).map_err(|error| SendError::Tls(error.to_string()))?,
         };
         let connector = TlsConnector::from(Arc::new(config));
-        let stream = connector.connect(name, server.0.into_inner()).await;
+        let stream = connector.connect(name, server.stream.into_inner()).await;
         let stream = stream.map_err(|error| SendError::Tls(error.to_string()))?;
-        Ok(Server(BufReader::new(Box::new(stream))))
+        Ok(Server { stream: BufReader::new(Box::new(stream)), encrypted: true })
     }
 }
 
@@ -210,18 +229,22 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// The way to a server.
-struct Server(BufReader<Box<dyn Stream>>);
+struct Server {
+    stream: BufReader<Box<dyn Stream>>,
+    /// Whether TLS protects it.
+    encrypted: bool,
+}
 
 impl Server {
     async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_all(bytes).await?;
-        self.0.flush().await
+        self.stream.write_all(bytes).await?;
+        self.stream.flush().await
     }
 
     /// A line, without its end.
     async fn line(&mut self) -> io::Result<String> {
         let mut line = Vec::new();
-        (&mut self.0).take(MOST as u64).read_until(b'\n', &mut line).await?;
+        (&mut self.stream).take(MOST as u64).read_until(b'\n', &mut line).await?;
         if line.pop() != Some(b'\n') {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -262,7 +285,7 @@ impl Server {
             return Err(malformed());
         }
         let mut message = vec![0; size + 2];
-        self.0.read_exact(&mut message).await?;
+        self.stream.read_exact(&mut message).await?;
         message.truncate(size);
         Ok(message)
     }
