@@ -441,11 +441,12 @@ impl Deployed {
         let relay = yaml::parse(&relay).expect("YAML").value;
         let parameters = self.ask(&[("ssm", "describe_parameters", json!({}))]);
         let secrets = list(&parameters[0], "Parameters").iter().filter(|one| one["Type"] == "SecureString");
-        let names: Vec<_> = secrets.map(|one| word(one, "Name")).collect();
-        assert!(!names.is_empty(), "no secret is stored");
+        let named = |one: &Value| ("ssm", "get_parameter", json!({ "Name": one["Name"], "WithDecryption": true }));
+        let secrets = self.ask(&secrets.map(named).collect::<Vec<_>>());
+        assert!(!secrets.is_empty(), "no secret is stored");
         let mut needles = Needles::default();
-        for name in names {
-            let value = self.parameter(&name);
+        for parameter in secrets.iter().map(|answer| &answer["Parameter"]) {
+            let (name, value) = (word(parameter, "Name"), word(parameter, "Value"));
             // Of a webhook's URL, its path: the host is no secret.
             let path = value.split_once("://").and_then(|(_, rest)| rest.split_once('/'));
             needles.secret(&name, path.map_or(&*value, |(_, path)| path));
