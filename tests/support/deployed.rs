@@ -28,6 +28,8 @@ use super::receiver::webhook_path;
 /// Where the examples deploy to if nothing is said.
 pub const REGION: &str = "eu-central-1";
 const FUNCTIONS: [&str; 5] = ["alert-intake", "deliver", "git-webhook", "probe", "registry-push"];
+/// The file with the second plan: a zip, in which texts are as they are.
+const PLAN: &str = "second.plan";
 /// How long deliveries may take to come to an end, waits between attempts included.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -136,8 +138,7 @@ impl Deployed {
             let _one = INIT.lock().unwrap_or_else(PoisonError::into_inner);
             deployed.run(&["init", "-input=false", "-no-color"]);
         }
-        deployed.run(&["plan", "-input=false", "-no-color", "-out=first.plan"]);
-        deployed.run(&["apply", "-input=false", "-no-color", "first.plan"]);
+        deployed.run(&["apply", "-auto-approve", "-input=false", "-no-color"]);
         deployed.read_back();
         deployed
     }
@@ -381,7 +382,7 @@ impl Deployed {
 
     /// A second plan finds nothing to do.
     pub fn assert_a_second_plan_is_empty(&self) {
-        let plan = self.run(&["plan", "-input=false", "-no-color", "-out=second.plan"]);
+        let plan = self.run(&["plan", "-input=false", "-no-color", &format!("-out={PLAN}")]);
         assert!(plan.contains("No changes. Your infrastructure matches the configuration."), "{plan}");
     }
 
@@ -402,9 +403,9 @@ impl Deployed {
         }
     }
 
-    /// No secret in Parameter Store, and nothing that follows from one, is in the state, in a plan, in what is deployed, or
-    /// in what the functions have logged and anybody has queued, kept or asked of the cloud in a role's name. A second
-    /// plan has to be there.
+    /// No secret in Parameter Store, and nothing that follows from one, is in the state, in the second plan, which has to
+    /// be there, in what is deployed, in what the functions have logged, or in what anybody has queued, kept or asked of
+    /// the cloud in a role's name.
     pub async fn assert_no_secret_is_told(&self) {
         let needles = self.needles();
         // With what has to be found where something is in any case: other roles and functions may have had nothing to do.
@@ -413,14 +414,11 @@ impl Deployed {
             ("what is deployed".to_owned(), json!(self.functions).to_string().into(), Some("SLUICE_CONFIG")),
             ("the state".to_owned(), state, Some("sluice-deliver")),
         ];
-        for plan in ["first.plan", "second.plan"] {
-            // A zip, in which texts are as they are.
-            let folder = self.folder.path().join(plan);
-            unzip(&self.example.join(plan), &folder);
-            let files = fs::read_dir(&folder).expect("folder").map(|entry| entry.expect("entry").path());
-            let files = files.filter(|path| path.is_file()).flat_map(|path| fs::read(path).expect("a file"));
-            places.push((plan.to_owned(), files.collect(), Some("sluice-deliver")));
-        }
+        let folder = self.folder.path().join("plan");
+        unzip(&self.example.join(PLAN), &folder);
+        let files = fs::read_dir(&folder).expect("folder").map(|entry| entry.expect("entry").path());
+        let files = files.filter(|path| path.is_file()).flat_map(|path| fs::read(path).expect("a file"));
+        places.push(("the plan".to_owned(), files.collect(), Some("sluice-deliver")));
         let roles = self.ask(&[("iam", "list_roles", json!({}))]);
         for role in list(&roles[0], "Roles").iter().map(|role| word(role, "RoleName")) {
             let calls = self.moto.get(&format!("/sluice/calls/{role}"));
@@ -443,9 +441,12 @@ impl Deployed {
         let relay = yaml::parse(&relay).expect("YAML").value;
         let parameters = self.ask(&[("ssm", "describe_parameters", json!({}))]);
         let secrets = list(&parameters[0], "Parameters").iter().filter(|one| one["Type"] == "SecureString");
+        let named = |one: &Value| ("ssm", "get_parameter", json!({ "Name": one["Name"], "WithDecryption": true }));
+        let secrets = self.ask(&secrets.map(named).collect::<Vec<_>>());
+        assert!(!secrets.is_empty(), "no secret is stored");
         let mut needles = Needles::default();
-        for name in secrets.map(|one| word(one, "Name")) {
-            let value = self.parameter(&name);
+        for parameter in secrets.iter().map(|answer| &answer["Parameter"]) {
+            let (name, value) = (word(parameter, "Name"), word(parameter, "Value"));
             // Of a webhook's URL, its path: the host is no secret.
             let path = value.split_once("://").and_then(|(_, rest)| rest.split_once('/'));
             needles.secret(&name, path.map_or(&*value, |(_, path)| path));
