@@ -20,7 +20,7 @@ use serde::Deserialize;
 use super::auth::{AuthError, Authentic};
 use super::aws::{self, AwsKeys, missing};
 use super::json::text;
-use super::oci::{self, MediaType};
+use super::oci::{self, Host, MediaType};
 use super::{Claim, Found, ParseError, Parsed, Request, SNS, Source, json};
 use crate::domain::event::{Detail, ImagePush};
 use crate::domain::secret::Resolved;
@@ -31,7 +31,7 @@ crate::keys! {
     pub struct Ecr {
         ..aws: AwsKeys,
         /// The registry's host, where images are named by another one than ACCOUNT.dkr.ecr.REGION.amazonaws.com.
-        registry_host: Option<String>,
+        registry_host: Option<Host>,
         /// Whether the arrival of an image from another region or account (`ECR Replication Action`) is a push.
         replications: bool = false,
         /// Whether it is one that an image was fetched from an upstream registry (`ECR Pull Through Cache Action`).
@@ -207,7 +207,7 @@ impl Ecr {
         }
         let suffix = if push.region.starts_with("cn-") { ".cn" } else { "" };
         let host = match &self.registry_host {
-            Some(host) => host.clone(),
+            Some(host) => host.0.clone(),
             None => format!("{}.dkr.ecr.{}.amazonaws.com{suffix}", push.account, push.region),
         };
         // A tag that is a digest is not a tag.

@@ -11,7 +11,8 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json as json_value};
 
-use super::{Found, Function, ParseError, alert, json, oci, severity};
+use super::oci::{self, Host};
+use super::{Found, Function, ParseError, alert, json, severity};
 use crate::domain::alert::{Alert, Alerts, Object, Severity, Status};
 use crate::domain::event::{Detail, GitEvent, ImagePush};
 use crate::relay::format::{At, Problems, Read, kind_of, parsed, suggestion};
@@ -151,7 +152,7 @@ crate::keys! {
         /// are fields of their own: `labels.team`.
         fields: Option<Places>,
         /// The registry's host (and port) as images are named by it, for events that do not name it.
-        registry_host: Option<String>,
+        registry_host: Option<Host>,
     }
 }
 
@@ -286,7 +287,7 @@ impl Fields<'_> {
         let repository = oci::repository(oci::repository_of(&named).unwrap_or(&named));
         let host = match (self.one("registry"), &self.keys.registry_host) {
             (Some(registry), _) => Some(oci::repository(&registry)),
-            (None, Some(host)) if !names_a_host(&repository) => Some(oci::repository(host)),
+            (None, Some(host)) if !names_a_host(&repository) => Some(host.0.clone()),
             _ => None,
         };
         let repository = match host {

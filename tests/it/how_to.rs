@@ -1,5 +1,6 @@
 //! The pages that say how a type is added are kept true: every type there is was added that way.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -126,4 +127,81 @@ fn what_the_page_on_targets_says_of_code_is_there() {
     }
     let tests = fs::read_to_string(root.join("tests/it/targets.rs")).expect("file");
     assert!(page.contains("TARGETS") && tests.contains("const TARGETS"));
+}
+
+/// The names of all files below `path`, from the root of the repository on.
+fn below(path: &str, found: &mut Vec<String>) {
+    let whole = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    if whole.is_file() {
+        found.push(path.to_owned());
+        return;
+    }
+    for entry in fs::read_dir(&whole).expect("folder") {
+        let name = entry.expect("entry").file_name();
+        below(&format!("{path}/{}", name.to_string_lossy()), found);
+    }
+}
+
+/// Tests that are tables over many types.
+const ROWS: &[&str] = &["tests/it/target_types.rs", "tests/it/sources/any_shape.rs"];
+
+/// A table of the files among `places` that are of each of `types` (name and module) or have a line for it: where it is
+/// listed, is an entry's type, is a module, or has a row. Types for which they are the same share one.
+fn table(types: &[(&str, String)], places: &[&str]) -> String {
+    let mut files = Vec::new();
+    places.iter().for_each(|place| below(place, &mut files));
+    let read = |file: String| {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&file)).expect("text");
+        (text.split_whitespace().collect::<String>(), file)
+    };
+    let texts: Vec<_> = files.into_iter().map(read).collect();
+    let mut rows: BTreeMap<Vec<String>, Vec<&str>> = BTreeMap::new();
+    for (name, module) in types {
+        let own = format!("/{module}.rs");
+        let words = [format!(">(\"{name}\","), format!("type:{name},"), format!("mod{module};")];
+        let has = |text: &str, file: &str| {
+            let is_row = ROWS.contains(&file) && text.contains(&format!("\"{name}\""));
+            is_row || file.ends_with(&own) || words.iter().any(|word| text.contains(word))
+        };
+        let files = texts.iter().filter(|(text, file)| has(text, file));
+        let mut files: Vec<_> = files.map(|(_, file)| file.replace(&own, "/TYPE.rs")).collect();
+        files.sort();
+        rows.entry(files).or_default().push(name);
+    }
+    let mut rows: Vec<_> = rows.into_iter().collect();
+    rows.sort_by_key(|(files, types)| (files.len(), std::cmp::Reverse(types.len())));
+    let quoted = |words: &[&str]| words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+    let mut table = String::from("| types | files | which |\n|---|---|---|\n");
+    for (files, types) in rows {
+        let names: Vec<_> = files.iter().map(String::as_str).collect();
+        table.push_str(&format!("| {} | {} | {} |\n", quoted(&types), files.len(), quoted(&names)));
+    }
+    table
+}
+
+/// The module that the list at `path` says `name` is in.
+fn module(path: &str, name: &str) -> String {
+    let list = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("list");
+    let list: String = list.split_whitespace().collect();
+    let before = list.split(&format!("(\"{name}\",")).next().expect("in the list");
+    let module = before.rsplit("new::<").next().and_then(|rest| rest.split("::").next());
+    module.expect("module").to_owned()
+}
+
+#[test]
+fn what_each_type_took() {
+    let targets: Vec<_> = target::TYPES.iter().map(|of| (of.name, module("src/target/mod.rs", of.name))).collect();
+    let sources: Vec<_> = source::TYPES.iter().map(|of| (of.name, module("src/source/mod.rs", of.name))).collect();
+    let places = [
+        "src/target",
+        "tests/it/targets.rs",
+        "tests/it/target_types.rs",
+        "tests/it/chats.rs",
+        "tests/it/chats",
+        "tests/support/chats.yaml",
+    ];
+    let files = table(&targets, &places);
+    crate::golden::check_part("docs/adding-a-target.md", "targets' files: made by tests/it/how_to.rs", &files);
+    let files = table(&sources, &["src/source", "tests/it/sources.rs", "tests/it/sources"]);
+    crate::golden::check_part("docs/adding-a-source.md", "sources' files: made by tests/it/how_to.rs", &files);
 }

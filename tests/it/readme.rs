@@ -8,18 +8,9 @@ use std::path::Path;
 use sluice::relay::format::KeyDescription;
 use sluice::{source, target};
 
-/// Compares a part of a README with what it should be; with `SLUICE_BLESS=1`, writes it instead.
+/// Compares a part of a README with what it should be.
 fn check(readme: &str, part: &str, expected: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(readme);
-    let text = fs::read_to_string(&path).expect("README");
-    let start = format!("<!-- {part}: made by tests/it/readme.rs -->\n");
-    let (before, rest) = text.split_once(&start).expect("the part begins");
-    let (now, after) = rest.split_once("<!-- end -->").expect("the part ends");
-    if std::env::var_os("SLUICE_BLESS").is_some() {
-        fs::write(&path, format!("{before}{start}{expected}<!-- end -->{after}")).expect("README");
-    } else {
-        assert!(now == expected, "{readme}: the {part} are not up to date: SLUICE_BLESS=1\n{expected}");
-    }
+    crate::golden::check_part(readme, &format!("{part}: made by tests/it/readme.rs"), expected);
 }
 
 fn keys(keys: &[KeyDescription]) -> String {
