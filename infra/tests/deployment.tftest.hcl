@@ -152,18 +152,23 @@ run "topics_of_this_region_are_subscribed_to_in_place_of_a_rule" {
   command = plan
   variables {
     relay_file = jsonencode({ sources = {
-      here = { type = "ecr", topics = "arn:aws:sns:eu-central-1:111122223333:pushes" }
-      away = { type = "ecr", topics = ["arn:aws:sns:us-east-1:111122223333:pushes"] }
+      here    = { type = "ecr", topics = "arn:aws:sns:eu-central-1:111122223333:pushes" }
+      away    = { type = "ecr", topics = ["arn:aws:sns:us-east-1:111122223333:pushes"] }
+      commits = { type = "codecommit", topics = ["arn:aws:sns:eu-central-1:111122223333:commits"] }
     } })
     agents = {}
   }
   assert {
-    condition     = toset(keys(aws_sns_topic_subscription.this)) == toset(["arn:aws:sns:eu-central-1:111122223333:pushes"]) && length(local.rules) == 0
+    condition     = toset(keys(aws_sns_topic_subscription.this)) == toset(["arn:aws:sns:eu-central-1:111122223333:commits", "arn:aws:sns:eu-central-1:111122223333:pushes"]) && length(local.rules) == 0
     error_message = jsonencode(keys(aws_sns_topic_subscription.this))
   }
   assert {
     condition     = aws_lambda_permission.invokers["topic-111122223333-pushes"].principal == "sns.amazonaws.com" && aws_lambda_permission.invokers["topic-111122223333-pushes"].source_arn == "arn:aws:sns:eu-central-1:111122223333:pushes"
     error_message = "The topic may not invoke the function."
+  }
+  assert {
+    condition     = { for topic in values(local.topics) : topic.arn => topic.function } == { "arn:aws:sns:eu-central-1:111122223333:commits" = "git-webhook", "arn:aws:sns:eu-central-1:111122223333:pushes" = "registry-push" }
+    error_message = "A topic invokes another function."
   }
   assert {
     condition = anytrue([for statement in jsondecode(aws_sqs_queue.intake_failed.policy).Statement :

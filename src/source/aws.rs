@@ -231,7 +231,7 @@ impl AwsKeys {
         if let Some(parsed) = self.confirmation(&envelope) {
             return Ok(Err(parsed));
         }
-        let members: Option<BTreeMap<Cow<'_, str>, IgnoredAny>> = serde_json::from_str(&envelope.message).ok();
+        let members: Option<BTreeMap<Cow<'_, str>, &RawValue>> = serde_json::from_str(&envelope.message).ok();
         if !members.is_some_and(|members| signs.iter().any(|sign| members.contains_key(*sign))) {
             return Ok(Err(ignored(&envelope, "a message that is nothing that this type of source knows")));
         }

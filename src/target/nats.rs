@@ -10,7 +10,8 @@
 //! the header `Nats-Msg-Id` a stream knows a message again, for two minutes unless told otherwise.
 //!
 //! Oddities: `-ERR` comes in several spellings, and after most the server hangs up; a user who may not publish is told so and
-//! stays connected. `max_payload` (1 MiB unless told otherwise) counts headers, too.
+//! stays connected. `max_payload` (1 MiB unless told otherwise) counts headers, too. Where somebody listens to the subject
+//! and no stream keeps it, nothing acknowledges: the attempt times out.
 //! Sources: docs.nats.io, "Client Protocol" and "Publish Acknowledgement"; ADR-4 and ADR-22 of
 //! nats-io/nats-architecture-and-design; nats-io/nats-server, `server/client.go`, `server/errors.go`, and what 2.9.10
 //! answers (tests/nats.rs); fluxcd/notification-controller, `internal/notifier/nats.go` (read 2026-11).
@@ -42,8 +43,8 @@ crate::keys! {
         token: Option<SecretRef>,
         /// Credentials as `nsc` writes them into a file, a JWT and its key, instead of both.
         creds: Option<SecretRef>,
-        /// Whether a stream of JetStream has to acknowledge what is published. Left out: the server alone does, and who is
-        /// not listening is not told.
+        /// Whether a stream of JetStream has to acknowledge what is published, for which we have to be allowed to subscribe
+        /// to `_INBOX.>`. Left out: the server alone does, and who is not listening is not told.
         jetstream: bool = false,
     }
 }
