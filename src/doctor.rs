@@ -283,7 +283,12 @@ impl Doctor {
         }
         let is_receiver = entry.target.as_flux().is_some();
         let kept: Vec<_> = entry.secrets().iter().filter(|reference| is_kept(reference)).cloned().collect();
-        let found = timeout_at(ends, self.probe.secrets.find(&kept, None)).await.unwrap_or_default();
+        let Ok(found) = timeout_at(ends, self.probe.secrets.find(&kept, None)).await else {
+            return match is_receiver {
+                true => None,
+                false => answer(Level::NotAsked, "its secrets did not come in time".into()),
+            };
+        };
         let request = match request(name, entry, &found.resolved, self.clock.now()) {
             Err(RenderError::UnusableSecret(why)) => return answer(Level::Problem, why),
             _ if is_receiver => return None,
@@ -422,7 +427,7 @@ impl Deployment {
         }
         // Without a table there are none, and once is enough.
         if let (Ok(_), Some(error)) = (&facts, errors.first()) {
-            let message = format!("breakers and overdue deliveries cannot be seen: {error}{}", hint(error));
+            let message = format!("breakers and overdue deliveries cannot be seen: {error}");
             answers.push(Answer::new("state", table.as_str(), Level::Problem, message));
         }
         answers

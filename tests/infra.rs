@@ -23,9 +23,10 @@ use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use deployed::{Deployed, program};
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use jiff::{SignedDuration, Timestamp};
 use lambda::{HttpAnswer, HttpEvent};
 use receiver::{FluxReceivers, Receiver};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sluice::domain::delivery::DeadLetter;
 
 /// A sample of events/: its headers and its body.
@@ -271,7 +272,21 @@ async fn github_and_ghcr_reach_a_flux_cluster_and_what_flux_says_of_it_reaches_c
     assert_eq!(receivers.accepted().len(), 4);
     assert_eq!(dead_letters(&cloud, "sluice-dead-letters.fifo").await[0].0, "apps");
 
-    let working = ["sluice-git-webhook", "sluice-registry-push", "sluice-alert-intake", "sluice-deliver"];
+    // As `deliver` notes what failed, an hour ago.
+    let noted = json!({ "count": 9, "receives": 9, "alone": false, "queued": Timestamp::now() - SignedDuration::from_hours(1) });
+    let expires = (Timestamp::now() + SignedDuration::from_hours(24)).as_second().to_string();
+    let item = json!({
+        "pk": { "S": "target#apps" }, "sk": { "S": "delivery#1#0" },
+        "value": { "S": noted.to_string() }, "expires": { "N": expires },
+    });
+    cloud.ask(&[("dynamodb", "put_item", json!({ "TableName": "sluice", "Item": item }))]);
+    let probed = cloud.function("sluice-probe").await.invoke(json!({})).await.expect("a run");
+    assert_eq!((&probed["probed"], &probed["failed"]), (&json!(2), &json!([])), "{probed}");
+    let [overdue] = probed["overdue"].as_array().expect("overdue").as_slice() else { panic!("{probed}") };
+    assert_eq!((&overdue["target"], &overdue["deliveries"]), (&json!("apps"), &json!(1)));
+
+    let working =
+        ["sluice-git-webhook", "sluice-registry-push", "sluice-alert-intake", "sluice-deliver", "sluice-probe"];
     cloud.assert_rights_are_enough_and_no_more(&working, &[]);
     cloud.assert_a_second_plan_is_empty();
     cloud.assert_no_secret_is_told().await;

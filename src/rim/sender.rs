@@ -174,7 +174,8 @@ impl HttpSender {
             Some(Host::Ipv6(address)) => (vec![(address, port).into()], IpAddr::from(address).into()),
             Some(Host::Domain(name)) => {
                 let found = tokio::net::lookup_host((name, port)).await.map_err(unconnected)?;
-                let addresses = permitted(&way, found).map_err(|Refused(why)| SendError::Egress(why))?;
+                let addresses =
+                    permitted(&way.rules, way.encrypted, found).map_err(|Refused(why)| SendError::Egress(why))?;
                 let name = ServerName::try_from(name.to_owned());
                 (addresses, name.map_err(|_| SendError::Connect("the name is none that TLS knows".into()))?)
             }

@@ -274,7 +274,7 @@ async fn receivers_are_asked_for_by_the_probe_and_what_only_an_agent_reaches_is_
 async fn every_type_of_target_that_is_asked_is_asked_where_it_is() {
     let yaml = include_str!("../support/chats.yaml").lines().map(|line| format!("  {line}\n")).collect::<String>();
     let world = world(&format!("targets:\n{yaml}"));
-    for (_, entry) in &world.doctor.probe.relay.targets {
+    for entry in world.doctor.probe.relay.targets.values() {
         for reference in entry.secrets() {
             let value = match reference.to_string().as_str() {
                 "env:U" => crate::any_target::URL,
