@@ -65,7 +65,9 @@ impl Dialer for NatsSender {
         let Some(publication) = &request.nats else { return self.0.dial(request, connection, timeout, soon).await };
         let login = tokio::time::timeout(timeout, self.log_in(&request.url, publication, connection, None)).await;
         match login.unwrap_or_else(|_| Err(SendError::Connect(format!("none within {timeout:?}"))))? {
-            (answer, Some((server, _))) if answer.body == "PONG" => Ok(Dialled { encrypted: server.encrypted, ends: None }),
+            (answer, Some((server, _))) if answer.body == "PONG" => {
+                Ok(Dialled { encrypted: server.encrypted, ends: None })
+            }
             (answer, _) => Err(SendError::Unusable(format!("NATS says: {}", excerpt(&answer)))),
         }
     }
