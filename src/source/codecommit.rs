@@ -21,7 +21,7 @@ use super::git::{self, subject};
 use super::json::{self, text};
 use super::{Claim, Found, ParseError, Parsed, Request, SNS, Source};
 use crate::domain::event::{Detail, GitEvent};
-use crate::domain::secret::Resolved;
+use crate::domain::secret::{Resolved, SecretRef};
 use crate::relay::format::{At, OneOrMany, Problems};
 
 /// The events that are relayed unless `events` says otherwise.

@@ -23,7 +23,7 @@ use super::json::text;
 use super::oci::{self, Host, MediaType};
 use super::{Claim, Found, ParseError, Parsed, Request, SNS, Source, json};
 use crate::domain::event::{Detail, ImagePush};
-use crate::domain::secret::Resolved;
+use crate::domain::secret::{Resolved, SecretRef};
 use crate::relay::format::{At, Problems};
 
 crate::keys! {

@@ -23,7 +23,6 @@ use serde_json::{Value, json};
 use super::poke::{busy, current, held};
 use super::{Class, Outbound, RenderError, Response, Target, chat, excerpt};
 use crate::domain::delivery::Delivery;
-use crate::domain::event::Event;
 use crate::domain::outcome::Outcome;
 use crate::domain::secret::{Resolved, Secret, SecretRef};
 use crate::relay::format::{At, Fields, KeyDescription, Keys, Problems, Read, parsed};
