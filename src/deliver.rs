@@ -214,6 +214,9 @@ impl Deliverer {
             Fate::Suspicious => Duration::ZERO,
         };
         let kept: Vec<_> = group.into();
+        if !wait.is_zero() {
+            join_all(kept.iter().map(|message| self.outlived(message))).await;
+        }
         if !kept.is_empty()
             && let Err(Unavailable { what, message }) = self.queue.hold(&kept, wait).await
         {
@@ -221,6 +224,23 @@ impl Deliverer {
             tracing::warn!(error = %message, "the {what} could not hold messages");
         }
         Err(kept)
+    }
+
+    /// Notes of a message that it was handed out and the process lives. What waits behind a failing one is handed out as
+    /// often as that: without this it would be suspicious for it, and the next kill of the process would be laid to it.
+    async fn outlived(&self, message: &Received) {
+        if message.receives < SUSPICIOUS_AFTER {
+            return;
+        }
+        let Ok(delivery) = Delivery::decode(&message.body) else { return };
+        let Some(entry) = self.relay.targets.get(&delivery.target) else { return };
+        if let Ok(attempts) = self.attempts(message, &delivery).await
+            && attempts.receives < message.receives
+        {
+            // What cannot be noted now is noted the next time.
+            let _ =
+                self.note(entry, &delivery, Attempts { receives: message.receives, alone: false, ..attempts }).await;
+        }
     }
 
     async fn message(&self, message: &Received, deadline: Deadline, alone: bool) -> Fate {

@@ -1,8 +1,8 @@
 //! Overdue deliveries: did what was pushed and told arrive in time?
 //!
 //! `deliver` notes in the state each delivery that failed, and forgets it when it arrives or is given up. What is noted and
-//! was queued long ago is overdue. Of what waits behind it, in its group or for its target's breaker, nothing is noted:
-//! there may be more than are counted, and never fewer than one where a target takes nothing.
+//! was queued long ago is overdue. Of what waits behind it, in its group or for its target's breaker, little is noted: there
+//! may be more than are counted, and never fewer than one where a target takes nothing.
 
 use std::sync::Arc;
 use std::time::Duration;

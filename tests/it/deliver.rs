@@ -529,6 +529,29 @@ async fn a_message_whose_attempts_end_the_process_is_tried_alone_and_then_given_
 }
 
 #[tokio::test]
+async fn what_waited_behind_a_failing_message_is_not_blamed_for_the_end_of_a_process() {
+    let world = world();
+    let batch = |receives| vec![world.message("cluster", 1, receives), world.message("cluster", 2, receives)];
+    for receives in 1..=9 {
+        world.sender.answer(503, "");
+        assert_eq!(world.work(batch(receives)).await.len(), 2);
+    }
+    world.sender.answer(200, "");
+    assert!(world.work(vec![world.message("cluster", 1, 10)]).await.is_empty());
+    // Nine times it was handed out, and never tried. Now the process is killed, whatever the reason, again and again.
+    for receives in 10..=13 {
+        world.sender.die();
+        let killed = world.work(vec![world.message("cluster", 2, receives)]);
+        tokio::select! { biased; _ = killed => panic!("the process has died"), () = world.sender.died() => {} }
+    }
+    world.sender.answer(200, "");
+    assert!(world.work(vec![world.message("cluster", 2, 14)]).await.is_empty());
+    assert!(world.letters().is_empty());
+    assert_eq!(world.queue.deleted(), ["cluster-1", "cluster-2"]);
+    assert!(world.state.records.lock().expect("lock").is_empty());
+}
+
+#[tokio::test]
 async fn a_message_that_merely_waited_long_is_tried_alone_and_goes_on_as_any_other() {
     let world = world();
     world.sender.answer(503, "");
