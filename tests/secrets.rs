@@ -156,7 +156,7 @@ async fn no_secret_and_nothing_that_stands_for_one_is_in_logs_answers_queues_dea
         said.push(dead_letters(folder, &["show", letter["id"].as_str().expect("id")]).to_string());
     }
     said.push(letters.to_string());
-    said.push(serve.raw("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"));
+    said.push(serve.raw("GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"));
     serve.stop();
 
     // What stood for secrets on the way out, too.

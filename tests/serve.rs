@@ -335,9 +335,17 @@ fn the_inspector_is_a_page_for_this_machine_and_holds_no_secret() {
     let folder = folder(&receivers);
     let serve = Serve::with(folder.path());
     serve.send(folder.path(), "github/push");
-    let page = serve.raw(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-    assert!(page.starts_with("HTTP/1.1 200") && page.contains("push refs/heads/main"), "{page}");
-    assert!(!page.contains("hunter2") && !page.contains("/hook/"), "{page}");
+    let asked =
+        |host: &str| serve.raw(format!("GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").as_bytes());
+    for host in ["localhost:8080", "127.0.0.1:8080", "[::1]:8080", "localhost"] {
+        let page = asked(host);
+        assert!(page.starts_with("HTTP/1.1 200") && page.contains("push refs/heads/main"), "{page}");
+        assert!(!page.contains("hunter2") && !page.contains("/hook/"), "{page}");
+    }
+    for host in ["rebound.example.com", "rebound.example.com:8080", "localhost.example.com", "192.0.2.1", "", "@"] {
+        let page = asked(host);
+        assert!(page.starts_with("HTTP/1.1 4") && !page.contains("refs/heads/main"), "{host}: {page}");
+    }
 }
 
 #[test]

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use http::Method;
+use http::uri::Authority;
+use http::{HeaderMap, Method, header};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -140,6 +141,16 @@ pub(super) async fn interrupted() -> std::io::Result<()> {
     Ok(())
 }
 
+/// Whether a request is for this machine by a name that nobody else can give it. A page of somebody else's, open in a
+/// browser here, may have a name that leads to this machine, and would read along (DNS rebinding).
+fn is_named_locally(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
+    host.is_some_and(|host| {
+        let name = host.host().trim_matches(['[', ']']);
+        name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    })
+}
+
 async fn request_to(
     intake: Arc<Intake>,
     inspector: Arc<Inspector>,
@@ -147,7 +158,8 @@ async fn request_to(
     peer: SocketAddr,
 ) -> server::WholeResponse {
     let (head, body) = request.into_parts();
-    if head.uri.path() == "/" && head.method == Method::GET && peer.ip().is_loopback() {
+    let is_local = peer.ip().is_loopback() && is_named_locally(&head.headers);
+    if head.uri.path() == "/" && head.method == Method::GET && is_local {
         return inspector.page().await;
     }
     let Ok(request_id) = chance::hex(16) else { return server::plain(503, "no randomness\n") };

@@ -6,6 +6,7 @@ pub mod schema;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::marker::PhantomData;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -20,7 +21,7 @@ use crate::domain::secret::{Resolved, SecretRef};
 use crate::keys;
 use crate::source::auth::{self, AuthError, Authentic};
 use crate::source::{self, Claim, Found, Function, Request, Source};
-use crate::target::{self, Target};
+use crate::target::{self, Extent, Target};
 use mute::{Mute, Window};
 
 use format::{At, Fields, Keys, Network, OneOrMany, Problem, Problems, Read, Span, kind_of, suggestion};
@@ -239,10 +240,17 @@ impl Relay {
     /// Reads a relay file out of parsed YAML or JSON. Every problem is noted; with an error among them there is
     /// no relay file.
     pub fn read(value: &Value, problems: &mut Problems) -> Option<Self> {
+        Self::read_of::<target::Whole>(value, problems)
+    }
+
+    /// The same with no more of its targets than `E` has.
+    fn read_of<E: Extent>(value: &Value, problems: &mut Problems) -> Option<Self> {
         let root = At::root();
         let mut fields = Fields::of(value, &root, problems)?;
         let sources = fields.take::<Entries<SourceEntry>>("sources", None);
-        let targets = fields.take::<Entries<TargetEntry>>("targets", None);
+        let targets = fields.take::<Entries<TargetOf<E>>>("targets", None);
+        let targets = targets.map(|targets| targets.0.into_iter().map(|(name, of)| (name, of.entry)).collect());
+        let targets: Option<BTreeMap<Name, TargetEntry>> = targets;
         let routes = fields.take("routes", Some(Vec::<Route>::new()));
         let windows = fields.take("windows", Some(BTreeMap::<String, Window>::new()));
         let egress = fields.take::<Option<EgressKeys>>("egress", None);
@@ -262,7 +270,7 @@ impl Relay {
         }
         if let Some(routes) = &routes {
             let routed = routes.iter().flat_map(|route| &route.to.0);
-            let entries = targets.iter().flat_map(|targets| targets.0.values());
+            let entries = targets.iter().flat_map(BTreeMap::values);
             let told = entries.filter_map(|entry| entry.keys.fallback.as_ref());
             let used: BTreeSet<_> = routed.chain(told).map(Name::as_str).collect();
             for name in target_names.difference(&used) {
@@ -270,7 +278,7 @@ impl Relay {
             }
         }
         for (i, route) in routes.iter().flatten().enumerate() {
-            let targets = route.to.0.iter().filter_map(|name| targets.as_ref()?.0.get_key_value(name));
+            let targets = route.to.0.iter().filter_map(|name| targets.as_ref()?.get_key_value(name));
             for (name, target) in targets {
                 if let Some(why) = in_vain(route, target) {
                     let message = format!("nothing of what this route lets pass is of use to `{name}`: {why}");
@@ -278,15 +286,15 @@ impl Relay {
                 }
             }
         }
-        for (name, entry) in targets.iter().flat_map(|targets| &targets.0) {
+        for (name, entry) in targets.iter().flatten() {
             let Some(fallback) = &entry.keys.fallback else { continue };
             let at = root.child("targets").child(name).child("fallback");
             known([fallback].into_iter(), &target_names, "target", &at, problems);
-            if let Some(why) = targets.as_ref().and_then(|targets| unfit_fallback(&targets.0, name, fallback)) {
+            if let Some(why) = targets.as_ref().and_then(|targets| unfit_fallback(targets, name, fallback)) {
                 problems.error(&at, why);
             }
         }
-        for (name, entry) in targets.iter().flat_map(|targets| &targets.0) {
+        for (name, entry) in targets.iter().flatten() {
             if entry.keys.unanswered() == Unanswered::GiveUp && entry.target.is_idempotent() {
                 let at = root.child("targets").child(name).child("retry").child("unanswered");
                 problems.warning(&at, "this target knows a delivery again, which is repeated whatever stands here");
@@ -308,7 +316,7 @@ impl Relay {
         let allow = egress?.and_then(|egress| egress.allow).unwrap_or_default();
         Some(Self {
             sources: sources?.0,
-            targets: targets?.0,
+            targets: targets?,
             routes: routes?,
             windows: windows?,
             egress: egress::Rules { allow: allow.into_iter().map(|network| network.0).collect() },
@@ -317,8 +325,13 @@ impl Relay {
 
     /// Reads a relay file that has to be sound; the error lists every problem, one a line.
     pub fn from_value(value: &Value) -> Result<Self, String> {
+        Self::from_value_of::<target::Whole>(value)
+    }
+
+    /// The same with no more of its targets than `E` has.
+    pub fn from_value_of<E: Extent>(value: &Value) -> Result<Self, String> {
         let mut problems = Problems::default();
-        Self::read(value, &mut problems).ok_or_else(|| {
+        Self::read_of::<E>(value, &mut problems).ok_or_else(|| {
             let errors = problems.0.iter().filter(|problem| problem.level == format::Level::Error);
             errors.map(Problem::to_string).collect::<Vec<_>>().join("\n")
         })
@@ -531,13 +544,19 @@ impl Entry for SourceEntry {
     }
 }
 
-impl Entry for TargetEntry {
+/// An entry with no more of its target than `E` has.
+struct TargetOf<E> {
+    entry: TargetEntry,
+    extent: PhantomData<E>,
+}
+
+impl<E: Extent> Entry for TargetOf<E> {
     fn types() -> Vec<&'static str> {
-        target::TYPES.iter().map(|of| of.name).collect()
+        E::types().iter().map(|of| of.name).collect()
     }
 
     fn of_type(word: &str, fields: &mut Fields<'_, '_>) -> Option<Self> {
-        let of = target::TYPES.iter().find(|of| of.name == word)?;
+        let of = E::types().iter().find(|of| of.name == word)?;
         let target = (of.read)(fields);
         let keys = TargetKeys::take(fields);
         let (target, keys) = (target?, keys?);
@@ -548,7 +567,7 @@ impl Entry for TargetEntry {
         let mut secrets = Vec::new();
         target.secrets(&mut |reference| secrets.push(reference.clone()));
         Keys::secrets(&keys, &mut |reference| secrets.push(reference.clone()));
-        Some(Self { keys, of, target, secrets })
+        Some(Self { entry: TargetEntry { keys, of, target, secrets }, extent: PhantomData })
     }
 
     fn schema() -> Value {
@@ -557,6 +576,6 @@ impl Entry for TargetEntry {
             TargetKeys::describe(&mut keys);
             schema::typed(of.name, &keys)
         };
-        entries_schema(target::TYPES.iter().map(schema).collect())
+        entries_schema(E::types().iter().map(schema).collect())
     }
 }

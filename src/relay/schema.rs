@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use super::format::{KeyDescription, Read, object_schema};
 use super::mute::Window;
-use super::{EgressKeys, Entries, Route, SourceEntry, TargetEntry};
+use super::{EgressKeys, Entries, Route, SourceEntry, TargetOf};
 use crate::domain::matcher::When;
+use crate::target::Whole;
 
 /// The schema of an entry of the type `name` with these keys.
 pub(super) fn typed(name: &str, keys: &[KeyDescription]) -> Value {
@@ -31,7 +32,7 @@ pub fn json_schema() -> Value {
         "additionalProperties": false,
         "properties": {
             "sources": Entries::<SourceEntry>::schema(),
-            "targets": Entries::<TargetEntry>::schema(),
+            "targets": Entries::<TargetOf<Whole>>::schema(),
             "routes": { "type": "array", "items": route },
             "windows": BTreeMap::<String, Window>::schema(),
             "egress": EgressKeys::schema(),

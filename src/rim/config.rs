@@ -10,6 +10,7 @@ use super::yaml::{self, Document};
 use crate::domain::secret::SecretRef;
 use crate::port::{FetchError, SecretBackend};
 use crate::relay::Relay;
+use crate::target::Extent;
 
 /// The environment variable that says where the relay file is.
 pub const VARIABLE: &str = "SLUICE_CONFIG";
@@ -80,11 +81,11 @@ pub fn document(text: &str) -> Result<Document, ConfigError> {
     yaml::parse(text).map_err(ConfigError::Syntax)
 }
 
-/// The relay file that the environment names, for a function.
+/// The relay file that the environment names, for a function that needs no more of its targets than `E` has.
 ///
 /// # Errors
 /// Any [`ConfigError`].
-pub async fn from_environment(store: &dyn SecretBackend) -> Result<Relay, ConfigError> {
+pub async fn from_environment<E: Extent>(store: &dyn SecretBackend) -> Result<Relay, ConfigError> {
     let place = std::env::var(VARIABLE).map_err(|_| ConfigError::Unset)?;
     let text = text(&place, store).await?;
     // What the module deploys is JSON, which needs no search for places.
@@ -92,5 +93,5 @@ pub async fn from_environment(store: &dyn SecretBackend) -> Result<Relay, Config
         Ok(value) => value,
         Err(_) => document(&text)?.value,
     };
-    Relay::from_value(&value).map_err(ConfigError::Unsound)
+    Relay::from_value_of::<E>(&value).map_err(ConfigError::Unsound)
 }

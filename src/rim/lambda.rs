@@ -38,6 +38,7 @@ use crate::rim::sender::HttpSender;
 use crate::rim::subscriptions::SnsSubscriptions;
 use crate::secrets::{CACHE, SecretStore};
 use crate::source::{Function, Invocation, SNS};
+use crate::target::{Extent, WantedOnly, Whole};
 
 /// How long the secrets that are fetched ahead, during init, may take: what is not there then comes on first use.
 const AHEAD: Duration = Duration::from_secs(2);
@@ -57,10 +58,10 @@ struct House {
 
 impl House {
     /// `secrets` makes what finds secrets: with no more in it than the function needs, or all carry everything.
-    async fn build(secrets: fn(&aws::Sdk) -> AllSecrets) -> Result<Self, Failure> {
+    async fn build<E: Extent>(secrets: fn(&aws::Sdk) -> AllSecrets) -> Result<Self, Failure> {
         let sdk = aws::from_environment();
         let backend: Arc<dyn SecretBackend> = Arc::new(secrets(&sdk));
-        let relay = Arc::new(config::from_environment(backend.as_ref()).await?);
+        let relay = Arc::new(config::from_environment::<E>(backend.as_ref()).await?);
         let secrets = Arc::new(SecretStore::new(backend, Arc::new(SystemClock), CACHE));
         Ok(Self { sdk, relay, secrets, meter: Arc::default() })
     }
@@ -125,7 +126,7 @@ pub fn alert_intake() -> std::process::ExitCode {
 /// An intake function.
 async fn intake(function: Function) -> Result<(), Failure> {
     let secrets = |sdk: &aws::Sdk| AllSecrets::new(Arc::new(sdk.secrets())).with_published(Published::new());
-    let house = House::build(secrets).await?;
+    let house = House::build::<WantedOnly>(secrets).await?;
     let queue = house.sdk.queue(variable("SLUICE_QUEUE_URL")?, queue_limit()?);
     let own = house.relay.sources.values().filter(|entry| entry.function() == function);
     house.fetch_ahead(own.flat_map(|entry| entry.secrets())).await;
@@ -304,7 +305,7 @@ fn response(answer: &Answer) -> ApiGatewayV2httpResponse {
 /// The function `deliver`.
 pub fn deliver() -> std::process::ExitCode {
     run(async {
-        let house = House::build(|sdk| AllSecrets::new(Arc::new(sdk.secrets_and_identity()))).await?;
+        let house = House::build::<Whole>(|sdk| AllSecrets::new(Arc::new(sdk.secrets_and_identity()))).await?;
         let limit = queue_limit()?;
         let clock = Arc::new(SystemClock);
         let deliverer = Deliverer {
@@ -341,7 +342,7 @@ pub fn deliver() -> std::process::ExitCode {
 /// The function `probe`.
 pub fn probe() -> std::process::ExitCode {
     run(async {
-        let house = House::build(|sdk| AllSecrets::new(Arc::new(sdk.secrets()))).await?;
+        let house = House::build::<Whole>(|sdk| AllSecrets::new(Arc::new(sdk.secrets()))).await?;
         let probe = Probe {
             relay: house.relay.clone(),
             agent: None,

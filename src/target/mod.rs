@@ -55,6 +55,7 @@ pub mod tekton;
 pub mod telegram;
 pub mod template;
 pub mod text;
+mod wanted;
 pub mod webex;
 pub mod wecom;
 pub mod zoom;
@@ -73,6 +74,7 @@ use crate::domain::event::{Event, Original};
 use crate::domain::outcome::{Blame, Outcome};
 use crate::domain::secret::{Resolved, Secret, SecretRef};
 use crate::relay::format::{Fields, KeyDescription, Keys};
+use wanted::Wanted;
 
 /// What kind of service a target is; it decides what happens to a delivery that fails by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +105,7 @@ impl TargetType {
         Self { name, about, read: read::<T>, describe: T::describe }
     }
 
-    /// The type's own keys.
+    /// The type's own keys; none in [`WantedOnly`].
     pub fn keys(&self) -> Vec<KeyDescription> {
         let mut keys = Vec::new();
         (self.describe)(&mut keys);
@@ -111,67 +113,94 @@ impl TargetType {
     }
 }
 
-/// Every target type. The relay file, the command, the README's table and the tests go by it.
-pub static TYPES: &[TargetType] = &[
-    TargetType::new::<flux::Flux>("flux", "a Receiver of Flux's notification-controller"),
-    TargetType::new::<argocd::Argocd>("argocd", "Argo CD's webhook: pushes, and images in ghcr.io"),
-    TargetType::new::<image_updater::ImageUpdater>("image-updater", "Argo CD Image Updater's webhook server"),
-    TargetType::new::<kargo::Kargo>("kargo", "a webhook receiver of Kargo, of its type github"),
-    TargetType::new::<keel::Keel>("keel", "Keel's native webhook"),
-    TargetType::new::<argo_events::ArgoEvents>("argo-events", "a webhook EventSource of Argo Events"),
-    TargetType::new::<tekton::Tekton>("tekton", "a Tekton EventListener with the GitHub interceptor"),
-    TargetType::new::<jenkins::Jenkins>("jenkins", "Jenkins with the Generic Webhook Trigger plugin"),
-    TargetType::new::<github_dispatch::GithubDispatch>("github-dispatch", "workflows of a repository at GitHub"),
-    TargetType::new::<gitlab_trigger::GitlabTrigger>("gitlab-trigger", "a pipeline of a project at GitLab"),
-    TargetType::new::<http::Http>("http", "any HTTP endpoint"),
-    TargetType::new::<slack::Slack>("slack", "a channel of Slack, by an incoming webhook or a bot's token"),
-    TargetType::new::<pagerduty::Pagerduty>("pagerduty", "alerts of a service at PagerDuty, triggered and resolved"),
-    TargetType::new::<opsgenie::Opsgenie>("opsgenie", "alerts at Opsgenie, created and closed"),
-    TargetType::new::<opsgenie::Opsgenie>("jsm", "alerts of Jira Service Management, created and closed"),
-    TargetType::new::<telegram::Telegram>("telegram", "a chat of Telegram, by a bot's token"),
-    TargetType::new::<discord::Discord>("discord", "a channel of Discord, by a webhook"),
-    TargetType::new::<teams::Teams>("teams", "a channel or chat of Microsoft Teams, by a flow of Workflows"),
-    TargetType::new::<googlechat::GoogleChat>("googlechat", "a space of Google Chat, by an incoming webhook"),
-    TargetType::new::<mattermost::Mattermost>("mattermost", "a channel of Mattermost, by an incoming webhook"),
-    TargetType::new::<matrix::Matrix>("matrix", "a room of Matrix, by a bot's access token"),
-    TargetType::new::<alertmanager::Alertmanager>(
-        "alertmanager",
-        "Alertmanager's API, which our alerts become its own by",
-    ),
-    TargetType::new::<sns::Sns>("sns", "a topic of Amazon SNS, standard or FIFO"),
-    TargetType::new::<amazonq::Amazonq>(
-        "amazonq",
-        "channels of Slack or Teams, by Amazon Q Developer in chat applications",
-    ),
-    TargetType::new::<email::Email>("email", "mailboxes, by Amazon SES"),
-    TargetType::new::<eventbridge::Eventbridge>("eventbridge", "an event bus of Amazon EventBridge"),
-    TargetType::new::<commit_status::CommitStatus<github::Github>>("github-status", "statuses of commits at GitHub"),
-    TargetType::new::<comment::Comment<github::Github>>("github-comment", "comments on pull requests at GitHub"),
-    TargetType::new::<commit_status::CommitStatus<gitlab::Gitlab>>("gitlab-status", "statuses of commits at GitLab"),
-    TargetType::new::<comment::Comment<gitlab::Gitlab>>("gitlab-comment", "comments on merge requests at GitLab"),
-    TargetType::new::<commit_status::CommitStatus<gitea::Gitea>>(
-        "gitea-status",
-        "statuses of commits at Gitea or Forgejo",
-    ),
-    TargetType::new::<comment::Comment<gitea::Gitea>>("gitea-comment", "comments on pull requests at Gitea or Forgejo"),
-    TargetType::new::<googlepubsub::Googlepubsub>("googlepubsub", "a topic of Google Cloud Pub/Sub"),
-    TargetType::new::<nats::Nats>("nats", "a subject of NATS, by a server alone or a stream of JetStream"),
-    TargetType::new::<rocketchat::RocketChat>("rocketchat", "a channel of Rocket.Chat, by an incoming webhook"),
-    TargetType::new::<zulip::Zulip>("zulip", "a channel of Zulip, by a bot's key"),
-    TargetType::new::<webex::Webex>("webex", "a room of Webex, by a bot's token"),
-    TargetType::new::<lark::Lark>("lark", "a group of Lark or Feishu, by a custom bot's webhook"),
-    TargetType::new::<dingtalk::DingTalk>("dingtalk", "a group of DingTalk, by a custom robot's webhook"),
-    TargetType::new::<wecom::WeCom>("wecom", "a group of WeCom, by a group robot's webhook"),
-    TargetType::new::<zoom::Zoom>("zoom", "a channel or chat of Zoom, by the Incoming Webhook app"),
-    TargetType::new::<ntfy::Ntfy>("ntfy", "a topic of ntfy"),
-    TargetType::new::<pushover::Pushover>("pushover", "a user's or a group's devices, by Pushover"),
-    TargetType::new::<incidentio::Incidentio>("incidentio", "alerts at incident.io, fired and resolved"),
-    TargetType::new::<grafana_irm::GrafanaIrm>("grafana-irm", "alerts of Grafana IRM, by a formatted webhook"),
-    TargetType::new::<grafana::Grafana>("grafana", "annotations on Grafana's dashboards"),
-    TargetType::new::<splunk_oncall::SplunkOncall>("splunk-oncall", "incidents at Splunk On-Call, opened and ended"),
-    TargetType::new::<datadog::Datadog>("datadog", "events at Datadog"),
-    TargetType::new::<sentry::Sentry>("sentry", "events of a project at Sentry"),
-];
+/// How much of every type is in a process. What a process never does with targets is left out of its binary, as long as
+/// nothing in it names [`TYPES`].
+pub trait Extent {
+    /// The types.
+    fn types() -> &'static [TargetType];
+}
+
+/// All of it: events are delivered, or told what they would look like.
+#[derive(Debug)]
+pub struct Whole;
+
+impl Extent for Whole {
+    fn types() -> &'static [TargetType] {
+        TYPES
+    }
+}
+
+/// Keys, and which events are wanted: events are taken in, and delivered elsewhere.
+#[derive(Debug)]
+pub struct WantedOnly;
+
+impl Extent for WantedOnly {
+    fn types() -> &'static [TargetType] {
+        WANTED
+    }
+}
+
+macro_rules! types {
+    ($(new::<$of:ty>($name:literal, $about:literal),)*) => {
+        /// Every target type. The relay file, the command, the README's table and the tests go by it.
+        pub static TYPES: &[TargetType] = &[$(TargetType::new::<$of>($name, $about)),*];
+
+        /// The same types for who asks them what they want and nothing else.
+        static WANTED: &[TargetType] = &[$(TargetType::new::<Wanted<$of>>($name, $about)),*];
+    };
+}
+
+types! {
+    new::<flux::Flux>("flux", "a Receiver of Flux's notification-controller"),
+    new::<argocd::Argocd>("argocd", "Argo CD's webhook: pushes, and images in ghcr.io"),
+    new::<image_updater::ImageUpdater>("image-updater", "Argo CD Image Updater's webhook server"),
+    new::<kargo::Kargo>("kargo", "a webhook receiver of Kargo, of its type github"),
+    new::<keel::Keel>("keel", "Keel's native webhook"),
+    new::<argo_events::ArgoEvents>("argo-events", "a webhook EventSource of Argo Events"),
+    new::<tekton::Tekton>("tekton", "a Tekton EventListener with the GitHub interceptor"),
+    new::<jenkins::Jenkins>("jenkins", "Jenkins with the Generic Webhook Trigger plugin"),
+    new::<github_dispatch::GithubDispatch>("github-dispatch", "workflows of a repository at GitHub"),
+    new::<gitlab_trigger::GitlabTrigger>("gitlab-trigger", "a pipeline of a project at GitLab"),
+    new::<http::Http>("http", "any HTTP endpoint"),
+    new::<slack::Slack>("slack", "a channel of Slack, by an incoming webhook or a bot's token"),
+    new::<pagerduty::Pagerduty>("pagerduty", "alerts of a service at PagerDuty, triggered and resolved"),
+    new::<opsgenie::Opsgenie>("opsgenie", "alerts at Opsgenie, created and closed"),
+    new::<opsgenie::Opsgenie>("jsm", "alerts of Jira Service Management, created and closed"),
+    new::<telegram::Telegram>("telegram", "a chat of Telegram, by a bot's token"),
+    new::<discord::Discord>("discord", "a channel of Discord, by a webhook"),
+    new::<teams::Teams>("teams", "a channel or chat of Microsoft Teams, by a flow of Workflows"),
+    new::<googlechat::GoogleChat>("googlechat", "a space of Google Chat, by an incoming webhook"),
+    new::<mattermost::Mattermost>("mattermost", "a channel of Mattermost, by an incoming webhook"),
+    new::<matrix::Matrix>("matrix", "a room of Matrix, by a bot's access token"),
+    new::<alertmanager::Alertmanager>("alertmanager", "Alertmanager's API, which our alerts become its own by"),
+    new::<sns::Sns>("sns", "a topic of Amazon SNS, standard or FIFO"),
+    new::<amazonq::Amazonq>("amazonq", "channels of Slack or Teams, by Amazon Q Developer in chat applications"),
+    new::<email::Email>("email", "mailboxes, by Amazon SES"),
+    new::<eventbridge::Eventbridge>("eventbridge", "an event bus of Amazon EventBridge"),
+    new::<commit_status::CommitStatus<github::Github>>("github-status", "statuses of commits at GitHub"),
+    new::<comment::Comment<github::Github>>("github-comment", "comments on pull requests at GitHub"),
+    new::<commit_status::CommitStatus<gitlab::Gitlab>>("gitlab-status", "statuses of commits at GitLab"),
+    new::<comment::Comment<gitlab::Gitlab>>("gitlab-comment", "comments on merge requests at GitLab"),
+    new::<commit_status::CommitStatus<gitea::Gitea>>("gitea-status", "statuses of commits at Gitea or Forgejo"),
+    new::<comment::Comment<gitea::Gitea>>("gitea-comment", "comments on pull requests at Gitea or Forgejo"),
+    new::<googlepubsub::Googlepubsub>("googlepubsub", "a topic of Google Cloud Pub/Sub"),
+    new::<nats::Nats>("nats", "a subject of NATS, by a server alone or a stream of JetStream"),
+    new::<rocketchat::RocketChat>("rocketchat", "a channel of Rocket.Chat, by an incoming webhook"),
+    new::<zulip::Zulip>("zulip", "a channel of Zulip, by a bot's key"),
+    new::<webex::Webex>("webex", "a room of Webex, by a bot's token"),
+    new::<lark::Lark>("lark", "a group of Lark or Feishu, by a custom bot's webhook"),
+    new::<dingtalk::DingTalk>("dingtalk", "a group of DingTalk, by a custom robot's webhook"),
+    new::<wecom::WeCom>("wecom", "a group of WeCom, by a group robot's webhook"),
+    new::<zoom::Zoom>("zoom", "a channel or chat of Zoom, by the Incoming Webhook app"),
+    new::<ntfy::Ntfy>("ntfy", "a topic of ntfy"),
+    new::<pushover::Pushover>("pushover", "a user's or a group's devices, by Pushover"),
+    new::<incidentio::Incidentio>("incidentio", "alerts at incident.io, fired and resolved"),
+    new::<grafana_irm::GrafanaIrm>("grafana-irm", "alerts of Grafana IRM, by a formatted webhook"),
+    new::<grafana::Grafana>("grafana", "annotations on Grafana's dashboards"),
+    new::<splunk_oncall::SplunkOncall>("splunk-oncall", "incidents at Splunk On-Call, opened and ended"),
+    new::<datadog::Datadog>("datadog", "events at Datadog"),
+    new::<sentry::Sentry>("sentry", "events of a project at Sentry"),
+}
 
 /// Words of a URL from this length on, in bytes, are taken for credentials.
 const LONG_WORD: usize = 16;
