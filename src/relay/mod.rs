@@ -1,5 +1,6 @@
 //! The relay file: who tells us, whom we tell, and what goes where.
 
+pub mod extent;
 pub mod format;
 pub mod mute;
 pub mod schema;
@@ -21,7 +22,8 @@ use crate::domain::secret::{Resolved, SecretRef};
 use crate::keys;
 use crate::source::auth::{self, AuthError, Authentic};
 use crate::source::{self, Claim, Found, Function, Request, Source};
-use crate::target::{self, Extent, Target};
+use crate::target::{self, Target};
+use extent::{Extent, Whole};
 use mute::{Mute, Window};
 
 use format::{At, Fields, Keys, Network, OneOrMany, Problem, Problems, Read, Span, kind_of, suggestion};
@@ -240,17 +242,15 @@ impl Relay {
     /// Reads a relay file out of parsed YAML or JSON. Every problem is noted; with an error among them there is
     /// no relay file.
     pub fn read(value: &Value, problems: &mut Problems) -> Option<Self> {
-        Self::read_of::<target::Whole>(value, problems)
+        Self::read_of::<Whole>(value, problems)
     }
 
-    /// The same with no more of its targets than `E` has.
+    /// The same with no more of its sources and targets than `E` has.
     fn read_of<E: Extent>(value: &Value, problems: &mut Problems) -> Option<Self> {
         let root = At::root();
         let mut fields = Fields::of(value, &root, problems)?;
-        let sources = fields.take::<Entries<SourceEntry>>("sources", None);
-        let targets = fields.take::<Entries<TargetOf<E>>>("targets", None);
-        let targets = targets.map(|targets| targets.0.into_iter().map(|(name, of)| (name, of.entry)).collect());
-        let targets: Option<BTreeMap<Name, TargetEntry>> = targets;
+        let sources = fields.take::<Entries<Of<E, SourceEntry>>>("sources", None).map(Entries::of_all);
+        let targets = fields.take::<Entries<Of<E, TargetEntry>>>("targets", None).map(Entries::of_all);
         let routes = fields.take("routes", Some(Vec::<Route>::new()));
         let windows = fields.take("windows", Some(BTreeMap::<String, Window>::new()));
         let egress = fields.take::<Option<EgressKeys>>("egress", None);
@@ -300,7 +300,7 @@ impl Relay {
                 problems.warning(&at, "this target knows a delivery again, which is repeated whatever stands here");
             }
         }
-        for (name, message) in sources.iter().flat_map(|sources| contested(&sources.0)) {
+        for (name, message) in sources.iter().flat_map(contested) {
             problems.warning(&root.child("sources").child(name), message);
         }
         let windows = windows.map(|windows| {
@@ -315,7 +315,7 @@ impl Relay {
         }
         let allow = egress?.and_then(|egress| egress.allow).unwrap_or_default();
         Some(Self {
-            sources: sources?.0,
+            sources: sources?,
             targets: targets?,
             routes: routes?,
             windows: windows?,
@@ -325,10 +325,10 @@ impl Relay {
 
     /// Reads a relay file that has to be sound; the error lists every problem, one a line.
     pub fn from_value(value: &Value) -> Result<Self, String> {
-        Self::from_value_of::<target::Whole>(value)
+        Self::from_value_of::<Whole>(value)
     }
 
-    /// The same with no more of its targets than `E` has.
+    /// The same with no more of its sources and targets than `E` has.
     pub fn from_value_of<E: Extent>(value: &Value) -> Result<Self, String> {
         let mut problems = Problems::default();
         Self::read_of::<E>(value, &mut problems).ok_or_else(|| {
@@ -471,6 +471,24 @@ trait Entry: Sized {
     fn schema() -> Value;
 }
 
+/// An entry with no more of its type than `E` has.
+struct Of<E, T> {
+    entry: T,
+    extent: PhantomData<E>,
+}
+
+impl<E, T> Of<E, T> {
+    fn new(entry: T) -> Self {
+        Self { entry, extent: PhantomData }
+    }
+}
+
+impl<E, T> Entries<Of<E, T>> {
+    fn of_all(self) -> BTreeMap<Name, T> {
+        self.0.into_iter().map(|(name, of)| (name, of.entry)).collect()
+    }
+}
+
 impl<T: Entry> Read for Entries<T> {
     fn absent() -> Option<Self> {
         Some(Self(BTreeMap::new()))
@@ -511,13 +529,13 @@ fn entries_schema(variants: Vec<Value>) -> Value {
     json!({ "type": "object", "propertyNames": Name::schema(), "additionalProperties": { "oneOf": variants } })
 }
 
-impl Entry for SourceEntry {
+impl<E: Extent> Entry for Of<E, SourceEntry> {
     fn types() -> Vec<&'static str> {
-        source::TYPES.iter().map(|of| of.name).collect()
+        E::sources().iter().map(|of| of.name).collect()
     }
 
     fn of_type(word: &str, fields: &mut Fields<'_, '_>) -> Option<Self> {
-        let of = source::TYPES.iter().find(|of| of.name == word)?;
+        let of = E::sources().iter().find(|of| of.name == word)?;
         let source = (of.read)(fields);
         let keys = SourceKeys::take(fields);
         let (source, keys) = (source?, keys?);
@@ -531,7 +549,7 @@ impl Entry for SourceEntry {
             fields.problems().error(&at, "a URL token is made from a secret, and this source has none");
             return None;
         }
-        Some(Self { keys, of, source, secrets })
+        Some(Self::new(SourceEntry { keys, of, source, secrets }))
     }
 
     fn schema() -> Value {
@@ -540,23 +558,17 @@ impl Entry for SourceEntry {
             SourceKeys::describe(&mut keys);
             schema::typed(of.name, &keys)
         };
-        entries_schema(source::TYPES.iter().map(schema).collect())
+        entries_schema(E::sources().iter().map(schema).collect())
     }
 }
 
-/// An entry with no more of its target than `E` has.
-struct TargetOf<E> {
-    entry: TargetEntry,
-    extent: PhantomData<E>,
-}
-
-impl<E: Extent> Entry for TargetOf<E> {
+impl<E: Extent> Entry for Of<E, TargetEntry> {
     fn types() -> Vec<&'static str> {
-        E::types().iter().map(|of| of.name).collect()
+        E::targets().iter().map(|of| of.name).collect()
     }
 
     fn of_type(word: &str, fields: &mut Fields<'_, '_>) -> Option<Self> {
-        let of = E::types().iter().find(|of| of.name == word)?;
+        let of = E::targets().iter().find(|of| of.name == word)?;
         let target = (of.read)(fields);
         let keys = TargetKeys::take(fields);
         let (target, keys) = (target?, keys?);
@@ -567,7 +579,7 @@ impl<E: Extent> Entry for TargetOf<E> {
         let mut secrets = Vec::new();
         target.secrets(&mut |reference| secrets.push(reference.clone()));
         Keys::secrets(&keys, &mut |reference| secrets.push(reference.clone()));
-        Some(Self { entry: TargetEntry { keys, of, target, secrets }, extent: PhantomData })
+        Some(Self::new(TargetEntry { keys, of, target, secrets }))
     }
 
     fn schema() -> Value {
@@ -576,6 +588,6 @@ impl<E: Extent> Entry for TargetOf<E> {
             TargetKeys::describe(&mut keys);
             schema::typed(of.name, &keys)
         };
-        entries_schema(E::types().iter().map(schema).collect())
+        entries_schema(E::targets().iter().map(schema).collect())
     }
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::extent::Whole;
 use super::format::{KeyDescription, Read, object_schema};
 use super::mute::Window;
-use super::{EgressKeys, Entries, Route, SourceEntry, TargetOf};
+use super::{EgressKeys, Entries, Of, Route, SourceEntry, TargetEntry};
 use crate::domain::matcher::When;
-use crate::target::Whole;
 
 /// The schema of an entry of the type `name` with these keys.
 pub(super) fn typed(name: &str, keys: &[KeyDescription]) -> Value {
@@ -31,8 +31,8 @@ pub fn json_schema() -> Value {
         "type": "object",
         "additionalProperties": false,
         "properties": {
-            "sources": Entries::<SourceEntry>::schema(),
-            "targets": Entries::<TargetOf<Whole>>::schema(),
+            "sources": Entries::<Of<Whole, SourceEntry>>::schema(),
+            "targets": Entries::<Of<Whole, TargetEntry>>::schema(),
             "routes": { "type": "array", "items": route },
             "windows": BTreeMap::<String, Window>::schema(),
             "egress": EgressKeys::schema(),

@@ -10,7 +10,7 @@ use super::yaml::{self, Document};
 use crate::domain::secret::SecretRef;
 use crate::port::{FetchError, SecretBackend};
 use crate::relay::Relay;
-use crate::target::Extent;
+use crate::relay::extent::Extent;
 
 /// The environment variable that says where the relay file is.
 pub const VARIABLE: &str = "SLUICE_CONFIG";
@@ -81,7 +81,7 @@ pub fn document(text: &str) -> Result<Document, ConfigError> {
     yaml::parse(text).map_err(ConfigError::Syntax)
 }
 
-/// The relay file that the environment names, for a function that needs no more of its targets than `E` has.
+/// The relay file that the environment names, for a function that needs no more of its sources and targets than `E` has.
 ///
 /// # Errors
 /// Any [`ConfigError`].

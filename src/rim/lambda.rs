@@ -25,6 +25,7 @@ use crate::overdue::{Late, Overdue};
 use crate::port::{Clock as _, Outbox, SecretBackend};
 use crate::probe::Probe;
 use crate::relay::Relay;
+use crate::relay::extent::{self, Extent, Whole};
 use crate::relay::format::Span;
 use crate::rim::aws;
 use crate::rim::aws::signing::SigningSender;
@@ -37,8 +38,7 @@ use crate::rim::published::Published;
 use crate::rim::sender::HttpSender;
 use crate::rim::subscriptions::SnsSubscriptions;
 use crate::secrets::{CACHE, SecretStore};
-use crate::source::{Function, Invocation, SNS};
-use crate::target::{Extent, WantedOnly, Whole};
+use crate::source::{Invocation, SNS};
 
 /// How long the secrets that are fetched ahead, during init, may take: what is not there then comes on first use.
 const AHEAD: Duration = Duration::from_secs(2);
@@ -110,25 +110,25 @@ fn run(function: impl Future<Output = Result<(), Failure>>) -> std::process::Exi
 
 /// The function `git-webhook`.
 pub fn git_webhook() -> std::process::ExitCode {
-    run(intake(Function::GitWebhook))
+    run(intake::<extent::GitWebhook>())
 }
 
 /// The function `registry-push`.
 pub fn registry_push() -> std::process::ExitCode {
-    run(intake(Function::RegistryPush))
+    run(intake::<extent::RegistryPush>())
 }
 
 /// The function `alert-intake`.
 pub fn alert_intake() -> std::process::ExitCode {
-    run(intake(Function::AlertIntake))
+    run(intake::<extent::AlertIntake>())
 }
 
 /// An intake function.
-async fn intake(function: Function) -> Result<(), Failure> {
+async fn intake<E: Extent>() -> Result<(), Failure> {
     let secrets = |sdk: &aws::Sdk| AllSecrets::new(Arc::new(sdk.secrets())).with_published(Published::new());
-    let house = House::build::<WantedOnly>(secrets).await?;
+    let house = House::build::<E>(secrets).await?;
     let queue = house.sdk.queue(variable("SLUICE_QUEUE_URL")?, queue_limit()?);
-    let own = house.relay.sources.values().filter(|entry| entry.function() == function);
+    let own = house.relay.sources.values().filter(|entry| E::FUNCTION == Some(entry.function()));
     house.fetch_ahead(own.flat_map(|entry| entry.secrets())).await;
     let intake = Intake {
         relay: house.relay.clone(),
@@ -138,7 +138,7 @@ async fn intake(function: Function) -> Result<(), Failure> {
         clock: Arc::new(SystemClock),
         meter: house.meter.clone(),
         subscriptions: Arc::new(SnsSubscriptions::new(house.sdk.endpoint("SNS"))),
-        function: Some(function),
+        function: E::FUNCTION,
     };
     let (house, intake) = (&house, &intake);
     lambda_runtime::run(service_fn(async move |event: LambdaEvent<Box<RawValue>>| {

@@ -25,6 +25,7 @@ pub mod codecommit;
 pub mod distribution;
 pub mod dockerhub;
 pub mod ecr;
+mod elsewhere;
 pub mod fields;
 pub mod flux;
 pub mod gcr;
@@ -64,6 +65,7 @@ use crate::domain::secret::{Resolved, Secret, SecretRef};
 use crate::relay::format::{At, Fields, KeyDescription, Keys, Problems};
 use auth::{AuthError, Authentic, Proof};
 use aws::{AccountId, TopicArn};
+use elsewhere::Elsewhere;
 
 /// Which function a source belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -89,17 +91,30 @@ pub struct SourceType {
     /// Reads the type's own keys.
     pub read: fn(&mut Fields<'_, '_>) -> Option<Box<dyn Source>>,
     describe: fn(&mut Vec<KeyDescription>),
+    is_anywhere: bool,
 }
 
 impl SourceType {
     const fn new<S: Source + 'static>(name: &'static str, function: Function, authenticates_by: &'static str) -> Self {
-        fn read<S: Source + 'static>(fields: &mut Fields<'_, '_>) -> Option<Box<dyn Source>> {
-            S::take(fields).map(|source| Box::new(source) as Box<dyn Source>)
-        }
-        Self { name, function, authenticates_by, read: read::<S>, describe: S::describe }
+        Self { name, function, authenticates_by, read: read::<S>, describe: S::describe, is_anywhere: false }
     }
 
-    /// The type's own keys.
+    /// One whose entries may belong to another function than `function`.
+    const fn anywhere(mut self) -> Self {
+        self.is_anywhere = true;
+        self
+    }
+
+    /// The same for the binary of one function. Descriptions are for people.
+    const fn within<S: Source + 'static>(mut self, function: Function) -> Self {
+        if !self.is_anywhere && self.function as u8 != function as u8 {
+            self.read = read::<Elsewhere<S>>;
+        }
+        self.describe = |_| {};
+        self
+    }
+
+    /// The type's own keys; none in the lists of single functions.
     pub fn keys(&self) -> Vec<KeyDescription> {
         let mut keys = Vec::new();
         (self.describe)(&mut keys);
@@ -107,87 +122,93 @@ impl SourceType {
     }
 }
 
-/// Every source type. The relay file, the functions, the command, the README's table and the tests go by it.
-pub static TYPES: &[SourceType] = &[
-    SourceType::new::<github::Github>("github", Function::GitWebhook, "HMAC-SHA256 over the body"),
-    SourceType::new::<ghcr::Ghcr>("ghcr", Function::RegistryPush, "HMAC-SHA256 over the body"),
-    SourceType::new::<gitea::Gitea>("gitea", Function::GitWebhook, "HMAC-SHA256 over the JSON"),
-    SourceType::new::<gitlab::Gitlab>("gitlab", Function::GitWebhook, "secret token, or Standard Webhooks signature"),
-    SourceType::new::<bitbucket::Bitbucket>("bitbucket", Function::GitWebhook, "HMAC-SHA256 over the body"),
-    SourceType::new::<azure_devops::AzureDevOps>(
+fn read<S: Source + 'static>(fields: &mut Fields<'_, '_>) -> Option<Box<dyn Source>> {
+    S::take(fields).map(|source| Box::new(source) as Box<dyn Source>)
+}
+
+macro_rules! types {
+    ($(new::<$of:ty>($name:literal, $function:expr, $by:literal) $($anywhere:ident)?,)*) => {
+        /// Every source type. The relay file, the functions, the command, the README's table and the tests go by it.
+        pub static TYPES: &[SourceType] = &[$(SourceType::new::<$of>($name, $function, $by)),*];
+
+        /// The same types with no more of those of other functions than their keys, for each function.
+        pub(crate) static GIT_WEBHOOK: &[SourceType] =
+            &[$(SourceType::new::<$of>($name, $function, $by)$(.$anywhere())?.within::<$of>(Function::GitWebhook)),*];
+        pub(crate) static REGISTRY_PUSH: &[SourceType] =
+            &[$(SourceType::new::<$of>($name, $function, $by)$(.$anywhere())?.within::<$of>(Function::RegistryPush)),*];
+        pub(crate) static ALERT_INTAKE: &[SourceType] =
+            &[$(SourceType::new::<$of>($name, $function, $by)$(.$anywhere())?.within::<$of>(Function::AlertIntake)),*];
+    };
+}
+
+types! {
+    new::<github::Github>("github", Function::GitWebhook, "HMAC-SHA256 over the body"),
+    new::<ghcr::Ghcr>("ghcr", Function::RegistryPush, "HMAC-SHA256 over the body"),
+    new::<gitea::Gitea>("gitea", Function::GitWebhook, "HMAC-SHA256 over the JSON"),
+    new::<gitlab::Gitlab>("gitlab", Function::GitWebhook, "secret token, or Standard Webhooks signature"),
+    new::<bitbucket::Bitbucket>("bitbucket", Function::GitWebhook, "HMAC-SHA256 over the body"),
+    new::<azure_devops::AzureDevOps>(
         "azure-devops",
         Function::GitWebhook,
-        "user name and password, or a header's value",
+        "user name and password, or a header's value"
     ),
-    SourceType::new::<codecommit::CodeCommit>(
+    new::<codecommit::CodeCommit>(
         "codecommit",
         Function::GitWebhook,
-        "IAM; SNS's signature; a secret in a header from API destinations",
+        "IAM; SNS's signature; a secret in a header from API destinations"
     ),
-    SourceType::new::<dockerhub::DockerHub>("dockerhub", Function::RegistryPush, "the URL's token"),
-    SourceType::new::<quay::Quay>("quay", Function::RegistryPush, "the URL's token"),
-    SourceType::new::<harbor::Harbor>("harbor", Function::RegistryPush, "a header's value"),
-    SourceType::new::<acr::Acr>("acr", Function::RegistryPush, "a header's value"),
-    SourceType::new::<distribution::Distribution>("distribution", Function::RegistryPush, "a header's value"),
+    new::<dockerhub::DockerHub>("dockerhub", Function::RegistryPush, "the URL's token"),
+    new::<quay::Quay>("quay", Function::RegistryPush, "the URL's token"),
+    new::<harbor::Harbor>("harbor", Function::RegistryPush, "a header's value"),
+    new::<acr::Acr>("acr", Function::RegistryPush, "a header's value"),
+    new::<distribution::Distribution>("distribution", Function::RegistryPush, "a header's value"),
     // GitLab itself tells nobody of pushes; the registry beneath it is a fork of Distribution.
-    SourceType::new::<distribution::Distribution>("gitlab-registry", Function::RegistryPush, "a header's value"),
-    SourceType::new::<gcr::Gcr>("gcr", Function::RegistryPush, "a token that Google signs (OpenID Connect)"),
-    SourceType::new::<ecr::Ecr>(
-        "ecr",
-        Function::RegistryPush,
-        "IAM; SNS's signature; a secret in a header from API destinations",
-    ),
-    SourceType::new::<artifactory::Artifactory>(
+    new::<distribution::Distribution>("gitlab-registry", Function::RegistryPush, "a header's value"),
+    new::<gcr::Gcr>("gcr", Function::RegistryPush, "a token that Google signs (OpenID Connect)"),
+    new::<ecr::Ecr>("ecr", Function::RegistryPush, "IAM; SNS's signature; a secret in a header from API destinations"),
+    new::<artifactory::Artifactory>(
         "artifactory",
         Function::RegistryPush,
-        "HMAC-SHA256 over the body, or a header's value",
+        "HMAC-SHA256 over the body, or a header's value"
     ),
-    SourceType::new::<nexus::Nexus>("nexus", Function::RegistryPush, "HMAC-SHA1 over the body"),
-    SourceType::new::<zot::Zot>("zot", Function::RegistryPush, "user name and password, or a header's value"),
-    SourceType::new::<aliyun_acr::AliyunAcr>("aliyun-acr", Function::RegistryPush, "the URL's token"),
-    SourceType::new::<cloudsmith::Cloudsmith>(
-        "cloudsmith",
-        Function::RegistryPush,
-        "HMAC-SHA1 over the body, or a header's value",
-    ),
-    SourceType::new::<buildkite::Buildkite>(
+    new::<nexus::Nexus>("nexus", Function::RegistryPush, "HMAC-SHA1 over the body"),
+    new::<zot::Zot>("zot", Function::RegistryPush, "user name and password, or a header's value"),
+    new::<aliyun_acr::AliyunAcr>("aliyun-acr", Function::RegistryPush, "the URL's token"),
+    new::<cloudsmith::Cloudsmith>("cloudsmith", Function::RegistryPush, "HMAC-SHA1 over the body, or a header's value"),
+    new::<buildkite::Buildkite>(
         "buildkite",
         Function::RegistryPush,
-        "HMAC-SHA256 over time and body, or a header's value",
+        "HMAC-SHA256 over time and body, or a header's value"
     ),
-    SourceType::new::<cdevents::CdEvents>("cdevents", Function::RegistryPush, "a header's value"),
-    SourceType::new::<flux::Flux>("flux", Function::AlertIntake, "HMAC-SHA256 over the body"),
-    SourceType::new::<cloudwatch::CloudWatch>(
+    new::<cdevents::CdEvents>("cdevents", Function::RegistryPush, "a header's value"),
+    new::<flux::Flux>("flux", Function::AlertIntake, "HMAC-SHA256 over the body"),
+    new::<cloudwatch::CloudWatch>(
         "cloudwatch",
         Function::AlertIntake,
-        "IAM; SNS's signature; a secret in a header from API destinations",
+        "IAM; SNS's signature; a secret in a header from API destinations"
     ),
-    SourceType::new::<amazon::Amazon>(
+    new::<amazon::Amazon>(
         "aws",
         Function::AlertIntake,
-        "IAM; SNS's signature; a secret in a header from API destinations",
+        "IAM; SNS's signature; a secret in a header from API destinations"
     ),
-    SourceType::new::<alertmanager::Alertmanager>("alertmanager", Function::AlertIntake, "a header's value"),
-    SourceType::new::<grafana::Grafana>(
+    new::<alertmanager::Alertmanager>("alertmanager", Function::AlertIntake, "a header's value"),
+    new::<grafana::Grafana>(
         "grafana",
         Function::AlertIntake,
-        "a header's value, or HMAC-SHA256 over the body or time and body",
+        "a header's value, or HMAC-SHA256 over the body or time and body"
     ),
-    SourceType::new::<kubernetes::Kubernetes>("kubernetes", Function::AlertIntake, "a header's value"),
-    SourceType::new::<argocd::ArgoCd>("argocd", Function::AlertIntake, "a header's value"),
-    // Of these three the entry's `emits` decides the function.
-    SourceType::new::<cloudevents::CloudEvents>("cloudevents", Function::RegistryPush, "a secret in a header"),
-    SourceType::new::<standard_webhooks::StandardWebhooks>(
+    new::<kubernetes::Kubernetes>("kubernetes", Function::AlertIntake, "a header's value"),
+    new::<argocd::ArgoCd>("argocd", Function::AlertIntake, "a header's value"),
+    // Of these three the entry's `emits` decides the function: they are in all of them.
+    new::<cloudevents::CloudEvents>("cloudevents", Function::RegistryPush, "a secret in a header") anywhere,
+    new::<standard_webhooks::StandardWebhooks>(
         "standard-webhooks",
         Function::RegistryPush,
-        "HMAC-SHA256 over id, time and body",
-    ),
-    SourceType::new::<generic::Generic>(
-        "generic",
-        Function::RegistryPush,
-        "a secret in a header, or HMAC over the body",
-    ),
-];
+        "HMAC-SHA256 over id, time and body"
+    ) anywhere,
+    new::<generic::Generic>("generic", Function::RegistryPush, "a secret in a header, or HMAC over the body") anywhere,
+}
 
 /// How a request reached us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

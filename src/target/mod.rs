@@ -105,38 +105,11 @@ impl TargetType {
         Self { name, about, read: read::<T>, describe: T::describe }
     }
 
-    /// The type's own keys; none in [`WantedOnly`].
+    /// The type's own keys; none in the list for intake functions.
     pub fn keys(&self) -> Vec<KeyDescription> {
         let mut keys = Vec::new();
         (self.describe)(&mut keys);
         keys
-    }
-}
-
-/// How much of every type is in a process. What a process never does with targets is left out of its binary, as long as
-/// nothing in it names [`TYPES`].
-pub trait Extent {
-    /// The types.
-    fn types() -> &'static [TargetType];
-}
-
-/// All of it: events are delivered, or told what they would look like.
-#[derive(Debug)]
-pub struct Whole;
-
-impl Extent for Whole {
-    fn types() -> &'static [TargetType] {
-        TYPES
-    }
-}
-
-/// Keys, and which events are wanted: events are taken in, and delivered elsewhere.
-#[derive(Debug)]
-pub struct WantedOnly;
-
-impl Extent for WantedOnly {
-    fn types() -> &'static [TargetType] {
-        WANTED
     }
 }
 
@@ -146,7 +119,7 @@ macro_rules! types {
         pub static TYPES: &[TargetType] = &[$(TargetType::new::<$of>($name, $about)),*];
 
         /// The same types for who asks them what they want and nothing else.
-        static WANTED: &[TargetType] = &[$(TargetType::new::<Wanted<$of>>($name, $about)),*];
+        pub(crate) static WANTED: &[TargetType] = &[$(TargetType::new::<Wanted<$of>>($name, $about)),*];
     };
 }
 
