@@ -66,3 +66,25 @@ intake! {
     /// The sources of `alert-intake`, and what targets want.
     AlertIntake, source::ALERT_INTAKE
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_function_knows_every_type_by_its_name_and_keys_and_has_its_own_in_full() {
+        fn compare<E: Extent>() {
+            let row = |of: &SourceType| (of.name, of.function);
+            assert!(E::sources().iter().map(row).eq(source::TYPES.iter().map(row)));
+            assert!(E::targets().iter().map(|of| of.name).eq(target::TYPES.iter().map(|of| of.name)));
+            for (own, whole) in E::sources().iter().zip(source::TYPES) {
+                let movable = ["cloudevents", "standard-webhooks", "generic"].contains(&own.name);
+                let is_whole = std::ptr::fn_addr_eq(own.read, whole.read);
+                assert_eq!(is_whole, movable || Some(own.function) == E::FUNCTION, "{}", own.name);
+            }
+        }
+        compare::<GitWebhook>();
+        compare::<RegistryPush>();
+        compare::<AlertIntake>();
+    }
+}
