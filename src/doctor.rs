@@ -486,7 +486,7 @@ pub fn flaw(found: &Found, reference: &SecretRef) -> Option<(format::Level, Stri
 /// What to do about it.
 fn hint(error: &FetchError) -> &'static str {
     match error {
-        FetchError::NotFound => "; make it, or correct its name (is it the right account and region?)",
+        FetchError::NotFound => "; make it, or correct its name (in AWS: is it the right account and region?)",
         FetchError::Denied(_) => "; allow it to whoever asks, and the use of the key that it is encrypted with",
         FetchError::Unusable(_) => "",
         FetchError::Unavailable(_) => {

@@ -102,7 +102,7 @@ impl Checked {
             .collect();
         let json = json!({ "problems": rows.iter().map(|(row, _)| row).collect::<Vec<_>>() });
         let text = match (&relay, rows.is_empty()) {
-            (Some(relay), true) => format!("{file}: fine ({})", relay.extent()),
+            (Some(relay), true) => format!("{file}: fine ({})", relay.counts()),
             _ => rows.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("\n"),
         };
         common.print(&json, &text);

@@ -60,7 +60,7 @@ pub(super) async fn run(common: &Common, mut options: Options) -> Result<(), Tro
         0 => (Level::Fine, String::new()),
         count => (Level::Warning, format!("; warnings: {count}, which `sluice check` tells")),
     };
-    let file = Answer { level, about: "relay file", name: String::new(), message: relay.extent() + &warnings };
+    let file = Answer { level, about: "relay file", name: String::new(), message: relay.counts() + &warnings };
     let sdk = match options.asks_aws(&relay, &agents) {
         true => Some(aws::from_default_chain().await),
         false => None,

@@ -343,7 +343,7 @@ impl Relay {
     }
 
     /// How much is in it, in a few words for people.
-    pub fn extent(&self) -> String {
+    pub fn counts(&self) -> String {
         let (sources, targets, routes) = (self.sources.len(), self.targets.len(), self.routes.len());
         format!("sources: {sources}, targets: {targets}, routes: {routes}")
     }

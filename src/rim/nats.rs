@@ -126,7 +126,7 @@ impl NatsSender {
         let stream = TcpStream::connect(&allowed[..]).await.map_err(lost)?;
         stream.set_nodelay(true).map_err(lost)?;
 
-        let mut server = Server { stream: BufReader::new(Box::new(stream)), encrypted: false };
+        let mut server = Server { stream: BufReader::new(Box::new(stream)), encrypted: false, told: Vec::new() };
         let info = server.line().await.map_err(lost)?;
         let info = info.strip_prefix("INFO ").and_then(|info| serde_json::from_str::<Info>(info).ok());
         let info = info.ok_or_else(|| SendError::Connect("what answers there is no server of NATS".into()))?;
@@ -137,6 +137,7 @@ impl NatsSender {
             server = self.encrypted(server, host, connection).await?;
         }
         let connect = connect(&publication.login, &info)?;
+        server.told = SECRETS.iter().filter_map(|name| connect[name].as_str().map(str::to_owned)).collect();
         let subscription = inbox.map(|inbox| format!("SUB {inbox} 1\r\n")).unwrap_or_default();
         server.send(format!("CONNECT {connect}\r\n{subscription}PING\r\n").as_bytes()).await.map_err(lost)?;
         let answer = server.answer().await.map_err(lost)?;
@@ -156,7 +157,7 @@ impl NatsSender {
         let connector = TlsConnector::from(Arc::new(config));
         let stream = connector.connect(name, server.stream.into_inner()).await;
         let stream = stream.map_err(|error| SendError::Tls(error.to_string()))?;
-        Ok(Server { stream: BufReader::new(Box::new(stream)), encrypted: true })
+        Ok(Server { stream: BufReader::new(Box::new(stream)), encrypted: true, told: Vec::new() })
     }
 }
 
@@ -170,6 +171,9 @@ struct Info {
     tls_available: bool,
     nonce: Option<String>,
 }
+
+/// What of [`connect`] is secret or stands for a secret.
+const SECRETS: [&str; 4] = ["pass", "auth_token", "jwt", "sig"];
 
 /// Who we are, as an object of JSON.
 fn connect(login: &Login, info: &Info) -> Result<Value, SendError> {
@@ -235,6 +239,8 @@ struct Server {
     stream: BufReader<Box<dyn Stream>>,
     /// Whether TLS protects it.
     encrypted: bool,
+    /// What it was told of who we are, and must not be quoted with.
+    told: Vec<String>,
 }
 
 impl Server {
@@ -253,8 +259,14 @@ impl Server {
         Ok(String::from_utf8_lossy(&line).trim_end().to_owned())
     }
 
-    /// The next thing that is an answer to us.
+    /// The next thing that is an answer to us. Of a `.creds` file nobody but us knows which parts a server may repeat.
     async fn answer(&mut self) -> io::Result<Response> {
+        let mut answer = self.read_answer().await?;
+        answer.mask(self.told.iter().map(String::as_bytes));
+        Ok(answer)
+    }
+
+    async fn read_answer(&mut self) -> io::Result<Response> {
         loop {
             let line = self.line().await?;
             let mut words = line.split_ascii_whitespace();

@@ -48,9 +48,13 @@ async fn server(says: &'static [(&'static str, &'static str)]) -> (u16, Arc<Mute
 }
 
 fn request(keys: &str) -> Outbound {
+    request_as(keys, "hunter2")
+}
+
+fn request_as(keys: &str, secret: &str) -> Outbound {
     let relay = relay(&format!("bus: {{ type: nats, subject: relay.events, {keys} }}"));
     let entry = &relay.targets["bus"];
-    let requests = entry.target.render(&delivery("push.json"), &secrets(entry, "hunter2"), Timestamp::UNIX_EPOCH);
+    let requests = entry.target.render(&delivery("push.json"), &secrets(entry, secret), Timestamp::UNIX_EPOCH);
     requests.expect("rendered").remove(0)
 }
 
@@ -132,6 +136,26 @@ async fn whatever_is_answered_to_a_message_ends_the_attempt_without_a_panic() {
             }
             Err(error) => assert!(matches!(error, SendError::Broken(_)), "{last}: {error:?}"),
         }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_repeats_who_we_are_is_not_quoted_with_it() {
+    let seed = [&[0x95, 0x00][..], &[7; 32], &[0; 2]].concat();
+    let seed = data_encoding::BASE32_NOPAD.encode(&seed);
+    let creds =
+        format!("-----BEGIN NATS USER JWT-----\neyJhbGciOiJlZDI1.x.y\n-----BEGIN USER NKEY SEED-----\n{seed}\n");
+    for (keys, secret, repeated) in [
+        ("username: relay, password: 'env:T'", "hunter2", "hunter2"),
+        ("token: 'env:T'", "hunter2", "hunter2"),
+        ("creds: 'env:T'", &creds, "eyJhbGciOiJlZDI1.x.y"),
+    ] {
+        let refusal: &'static str = Box::leak(format!("-ERR 'who is {repeated}?'\r\n").into_boxed_str());
+        let (port, told) = server(Box::leak(Box::new([("", "INFO {}\r\n"), ("PING", refusal)]))).await;
+        let request = request_as(&format!("url: 'nats://127.0.0.1:{port}', {keys}"), secret);
+        let answer = NatsSender::default().send(request, &loopback(), LONG).await.expect("an answer");
+        assert!(told.lock().await.iter().any(|line| line.contains(repeated)), "it was told");
+        assert_eq!(answer.body, "-ERR 'who is ***?'", "{keys}");
     }
 }
 
