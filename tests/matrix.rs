@@ -114,7 +114,7 @@ async fn register(url: &str, name: &str) -> String {
 }
 
 /// Stands before the homeserver at `url`, and loses its answer to the first message. Returns where it listens, and the
-/// paths of the messages that it passed on.
+/// paths of the messages that came.
 async fn forgetful_proxy(url: String) -> (String, Arc<Mutex<Vec<String>>>) {
     let passed = Arc::new(Mutex::new(Vec::new()));
     let seen = passed.clone();
@@ -125,13 +125,14 @@ async fn forgetful_proxy(url: String) -> (String, Arc<Mutex<Vec<String>>>) {
             let body = axum::body::to_bytes(body, usize::MAX).await.expect("a body");
             let body = serde_json::from_slice(&body).expect("JSON");
             let authorization = head.headers["authorization"].to_str().expect("text");
-            let (status, answer) =
-                http(head.method.as_str(), &format!("{url}{}", head.uri), authorization, &body).await;
+            // Noted before the homeserver is asked: what stands in the room has been noted, then.
             let first = {
                 let mut seen = seen.lock().expect("lock");
                 seen.push(head.uri.path().to_owned());
                 seen.len() == 1
             };
+            let (status, answer) =
+                http(head.method.as_str(), &format!("{url}{}", head.uri), authorization, &body).await;
             if first {
                 std::future::pending::<()>().await;
             }
