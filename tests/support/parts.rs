@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Once;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -34,9 +35,15 @@ impl Drop for Process {
     }
 }
 
-/// A port that nobody listens on.
+/// A port that nobody listens on, for a process that cannot choose one itself. It is below those that systems give out
+/// (Linux from 32768 on), so that no connection takes it before the process does.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() * 31 % 20_000).expect("below 20,000");
+    (0..20_000)
+        .map(|_| 10_000 + (first + TAKEN.fetch_add(1, Ordering::Relaxed)) % 20_000)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a free port")
 }
 
 /// Waits until something answers at `url`.
