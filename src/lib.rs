@@ -21,10 +21,10 @@
 //!
 //! # The house
 //!
-//! [`domain`], [`relay`], [`source`] and [`target`] are pure and know nothing of I/O. [`intake`], [`deliver`],
-//! [`dead_letters`], [`probe`], [`overdue`], [`doctor`] and [`secrets`] are the engine, written against the [`port`]s. [`rim`] implements the
-//! ports, on AWS and on the local machine, and [`command`] is the `sluice` command. Each may use those before it, never
-//! those after it; a test reads the `use` lines.
+//! [`domain`], [`relay`], [`source`] and [`target`] are the core: pure, and without I/O. [`intake`], [`deliver`],
+//! [`dead_letters`], [`probe`], [`overdue`], [`doctor`] and [`secrets`] are the engine, written against the [`port`]s.
+//! [`rim`] implements the ports, on AWS and on the local machine, and [`command`] is the `sluice` command. The core uses
+//! none of the others, the engine only the core and the ports, the rim no command; a test reads the `use` lines.
 
 pub mod command;
 pub mod dead_letters;

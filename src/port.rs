@@ -56,8 +56,7 @@ pub struct Received {
     pub body: String,
 }
 
-/// The end of a durable FIFO queue that messages go into. Whoever only sends has no need of the rest, and its binary
-/// does not carry it.
+/// The sending half of a durable FIFO queue; apart, so that a binary which only sends does not link the receiving half.
 #[async_trait]
 pub trait Outbox: Send + Sync {
     /// The largest body that [`send`](Self::send) takes, in bytes.

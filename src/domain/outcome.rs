@@ -13,7 +13,7 @@ pub enum Blame {
     /// 401, 403, 404, 410, a token that was revoked: nor will any other, until somebody mends the target or what we have
     /// been told of it. Its breaker opens.
     Setup,
-    /// 400, 500, a time-out: another event may well pass.
+    /// 500 and the like: another event may well pass.
     Event,
 }
 

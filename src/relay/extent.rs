@@ -1,5 +1,5 @@
-//! How much of every type is in a process. What a process never does with sources and targets is left out of its binary, as
-//! long as nothing in it names their whole lists: so every function reads the same relay file, and is small.
+//! Which types of sources and targets a binary carries in full. Of a type that it does not run it carries the keys alone:
+//! so every function reads the same relay file, and is small.
 
 use crate::source::{self, Function, SourceType};
 use crate::target::{self, TargetType};

@@ -25,7 +25,7 @@ const DRAIN: Duration = Duration::from_secs(25);
 /// The pause after a call that failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How the consumer is told from outside.
+/// Takes messages off a queue and hands them to the deliverer.
 pub struct Consumer {
     /// Where messages come from.
     pub queue: Arc<dyn Queue>,

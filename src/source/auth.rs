@@ -88,7 +88,7 @@ pub fn repeat(request: &mut Request, header: &str, references: &[SecretRef], sec
     set_header(request, header, value)
 }
 
-/// Keys that are all it takes to know a sender by.
+/// An authentication scheme that several types share: its keys in the relay file, how it verifies, and how it signs.
 pub trait Proof {
     /// Checks that the request comes from somebody who knows the secret.
     fn authenticate<'r>(&self, request: &'r Request, secrets: &Resolved) -> Result<Authentic<'r>, AuthError>;
@@ -167,11 +167,11 @@ impl Proof for LoginKeys {
 }
 
 crate::words! {
-    /// What senders do with a secret that can do two things with it, in the same header or in another.
+    /// Whether the sender signs with its secret, or sends it as it is.
     pub enum Mode {
-        /// They sign the body with it.
+        /// It signs the body.
         Hmac = "hmac",
-        /// They repeat it in a header.
+        /// It sends the secret in a header.
         Token = "token",
     }
 }

@@ -411,8 +411,8 @@ pub trait Source: Keys + Debug + Send + Sync {
         now: Timestamp,
     ) -> Result<Authentic<'r>, AuthError>;
 
-    /// What this request is to be checked by, where that is none of the secrets among the source's keys, but a certificate
-    /// that the request names: at a place where only its sender can have put it.
+    /// The certificate that the request names for its own verification (SNS), if its URL is one that only the sender's
+    /// platform controls. `None`: the source's own secrets are used.
     fn named_by(&self, _request: &Request) -> Option<SecretRef> {
         None
     }
@@ -449,8 +449,8 @@ pub trait Source: Keys + Debug + Send + Sync {
     }
 }
 
-/// A type of source that is known by keys which others have, too: what differs is what its requests say. It is a [`Source`]
-/// by that.
+/// A source that is authenticated by a scheme which several types share. It implements [`parse`](Self::parse); that makes
+/// it a [`Source`].
 pub trait Proven: Keys + Debug + Send + Sync {
     /// The keys.
     fn proof(&self) -> &dyn Proof;

@@ -68,8 +68,8 @@ pub struct Attempt<'a> {
     pub now: Timestamp,
 }
 
-/// A service that people read: how what was drawn gets there. It is a [`Target`] by that, since all else is the same for
-/// all of them: order matters, what is told is a [`Message`], and what is refused is told once more in its plain form.
+/// A service that people read. Implementing it makes a [`Target`], whose order is kept, which is told a [`Message`], and
+/// which is told once more in plain form what it refused.
 pub trait Notifier: Draw + Keys + Debug + Send + Sync {
     /// Whether it is told of nothing but what begins and ends ([`Message::step`]), as incident services are.
     const STEPS_ONLY: bool = false;

@@ -239,7 +239,7 @@ impl Message {
         self.plain().split_once('\n').map(|(_, rest)| rest.to_owned()).unwrap_or_default()
     }
 
-    /// What those who get messages of a topic may choose by, without reading them.
+    /// Attributes by which subscribers of a topic filter messages (SNS).
     pub fn attributes(&self) -> Value {
         json!({ "kind": self.kind, "severity": self.severity, "source": self.source, "status": self.status })
     }

@@ -145,7 +145,7 @@ types! {
     new::<googlechat::GoogleChat>("googlechat", "a space of Google Chat, by an incoming webhook"),
     new::<mattermost::Mattermost>("mattermost", "a channel of Mattermost, by an incoming webhook"),
     new::<matrix::Matrix>("matrix", "a room of Matrix, by a bot's access token"),
-    new::<alertmanager::Alertmanager>("alertmanager", "Alertmanager's API, which our alerts become its own by"),
+    new::<alertmanager::Alertmanager>("alertmanager", "Alertmanager, by its API: what is told becomes its own alert"),
     new::<sns::Sns>("sns", "a topic of Amazon SNS, standard or FIFO"),
     new::<amazonq::Amazonq>("amazonq", "channels of Slack or Teams, by Amazon Q Developer in chat applications"),
     new::<email::Email>("email", "mailboxes, by Amazon SES"),
@@ -334,7 +334,7 @@ pub struct Response {
 }
 
 impl Response {
-    /// Puts `***` in place of each of these in the body; of those that are so short that they may stand in any text, none.
+    /// Replaces each of these credentials in the body by `***`, except ones so short that they would match ordinary text.
     pub fn mask<'s>(&mut self, credentials: impl Iterator<Item = &'s [u8]>) {
         let mut credentials: Vec<_> = credentials.filter(|one| one.len() >= SHORTEST_CREDENTIAL).collect();
         // One may be a part of another.
@@ -408,8 +408,8 @@ pub trait Target: Keys + Debug + Send + Sync {
     /// says so of an answer.
     fn render(&self, delivery: &Delivery, secrets: &Resolved, now: Timestamp) -> Result<Vec<Outbound>, RenderError>;
 
-    /// What is sent after `asked` was answered so, to do what it was only the preparation of; the answer to that one
-    /// counts instead. `None` where the answer stands for itself.
+    /// The next request of a delivery in several steps (find a comment, then change it); its answer counts instead.
+    /// `None`: `answer` is final.
     fn follow_up(
         &self,
         _delivery: &Delivery,
