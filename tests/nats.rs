@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use data_encoding::{BASE32_NOPAD, BASE64URL_NOPAD};
 use jiff::Timestamp;
-use parts::{PATIENCE, Process, free_port, http, ready, serve};
+use parts::{PATIENCE, Process, closed_port, free_port, http, ready, serve};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ use tokio::net::TcpStream;
 /// A running server, with a configuration of its own.
 struct Server {
     port: u16,
-    config: tempfile::NamedTempFile,
+    _config: tempfile::NamedTempFile,
     _process: Process,
 }
 
@@ -50,7 +50,7 @@ impl Server {
         std::fs::write(file.path(), all.to_string()).expect("configuration");
         let process = run(&file);
         ready(&format!("http://127.0.0.1:{port}")).await;
-        Self { port, config: file, _process: process }
+        Self { port, _config: file, _process: process }
     }
 
     fn url(&self) -> String {
@@ -85,10 +85,16 @@ impl Subscriber {
     }
 
     async fn line(&mut self) -> String {
-        let mut line = String::new();
-        let read = tokio::time::timeout(PATIENCE, self.0.read_line(&mut line)).await;
-        read.unwrap_or_else(|_| panic!("nothing comes")).expect("read");
-        line
+        loop {
+            let mut line = String::new();
+            let read = tokio::time::timeout(PATIENCE, self.0.read_line(&mut line)).await;
+            read.unwrap_or_else(|_| panic!("nothing comes")).expect("read");
+            // A server asks now and then whether we are there.
+            if line != "PING\r\n" {
+                return line;
+            }
+            self.say("PONG\r\n").await;
+        }
     }
 
     /// The next message: its control line, and its bytes with the header.
@@ -359,17 +365,15 @@ async fn credentials_of_nsc_are_a_jwt_and_the_key_that_signs_what_the_server_ask
 
 #[tokio::test]
 async fn a_server_that_is_away_is_waited_for_and_one_that_is_back_gets_what_was_kept() {
-    let server = Server::start(json!({})).await;
-    let target = Target::new(json!({ "url": server.url() }), &[]);
-    let Server { port, config, _process } = server;
-    drop(_process);
-    let away = target.send("1").await;
+    let gate = closed_port();
+    let place = format!("nats://{}", gate.local_addr().expect("address"));
+    let away = Target::new(json!({ "url": place }), &[]).send("1").await;
     assert!(matches!(&away, Err(SendError::Connect(_))), "{away:?}");
 
     let folder = tempfile::tempdir().expect("folder");
     let relay = json!({
         "sources": { "hook": { "type": "generic", "secret": "env:SECRET", "emits": "image_push" } },
-        "targets": { "bus": { "type": "nats", "url": format!("nats://127.0.0.1:{port}"), "subject": "relay.events" } },
+        "targets": { "bus": { "type": "nats", "url": place, "subject": "relay.events" } },
         "routes": [{ "to": "bus" }],
         "egress": { "allow": ["127.0.0.0/8"] },
     });
@@ -378,9 +382,16 @@ async fn a_server_that_is_away_is_waited_for_and_one_that_is_back_gets_what_was_
     let (status, answer) = http("POST", &format!("{url}/hook"), "Bearer s3cret", &push).await;
     assert_eq!(status, 202, "{answer}");
 
-    let server = Server { port, _process: run(&config), config };
-    ready(&format!("http://127.0.0.1:{port}")).await;
+    // A server keeps nothing for subscribers who come later, so it is there for the relay when the subscriber is.
+    let server = Server::start(json!({})).await;
     let mut subscriber = Subscriber::of(&server, &json!({}), "relay.events").await;
+    let gate = gate.listen(16).expect("listens");
+    tokio::spawn(async move {
+        while let Ok((mut relay, _)) = gate.accept().await {
+            let mut through = TcpStream::connect(("127.0.0.1", server.port)).await.expect("connected");
+            let _ = tokio::io::copy_bidirectional(&mut relay, &mut through).await;
+        }
+    });
     let (_, message) = subscriber.next().await;
     let (_, event) = message.split_once("\r\n\r\n").expect("a header");
     let event: Value = serde_json::from_str(event).expect("JSON");

@@ -20,6 +20,8 @@ mod intake;
 mod markup;
 mod nats;
 mod overdue;
+#[path = "../support/ports.rs"]
+mod ports;
 mod probe;
 mod random;
 mod readme;

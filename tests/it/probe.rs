@@ -16,6 +16,7 @@ use sluice::rim::sender::HttpSender;
 use tokio::time::Instant;
 
 use crate::fakes::{FakeClock, FakeMeter, FakeSecrets, FakeSender, relay, response, store};
+use crate::ports::closed_port;
 use crate::receiver::{self, FluxReceivers, Receiver};
 
 /// A relay file with one `flux` target for each name and URL; `more` are further keys of all of them.
@@ -175,9 +176,8 @@ async fn a_proxy_that_lets_only_posts_through_is_in_order() {
 
 #[tokio::test]
 async fn no_name_no_listener_no_tls_and_egress_refusals_are_told_apart() {
-    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("port");
-    let address = free.local_addr().expect("address");
-    drop(free);
+    let closed = closed_port();
+    let address = closed.local_addr().expect("address");
     assert_eq!(found(&format!("http://{address}")).await.expect("a finding").0, Finding::Unreachable);
     assert_eq!(found("https://flux.invalid").await.expect("a finding").0, Finding::Unreachable);
     let plain = server(|_| Body::empty().into_response()).await;

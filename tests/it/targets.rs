@@ -553,6 +553,7 @@ mod sending {
     use tokio::sync::Notify;
 
     use super::*;
+    use crate::ports::closed_port;
 
     async fn server(router: Router) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("port");
@@ -623,8 +624,9 @@ mod sending {
             let sent = HttpSender::new().send(post(url), &loopback(), patience / 20).await;
             assert!(matches!(&sent, Err(SendError::Connect(_) | SendError::Tls(_))), "{sent:?}");
         }
-        let unused = TcpListener::bind("127.0.0.1:0").await.expect("port").local_addr().expect("address").port();
-        let refused = send(format!("http://127.0.0.1:{unused}/hook/secret-path"), &loopback()).await;
+        let closed = closed_port();
+        let address = closed.local_addr().expect("address");
+        let refused = send(format!("http://{address}/hook/secret-path"), &loopback()).await;
         let Err(SendError::Connect(why)) = &refused else { panic!("{refused:?}") };
         assert!(!why.contains("secret-path"), "{why}");
     }

@@ -19,6 +19,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
+use crate::ports::closed_port;
+
 /// An authority that exists for one test.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
@@ -225,7 +227,8 @@ async fn dialling_fails_as_sending_would_and_names_no_path() {
     // Accepted by the kernel, and never answered.
     let silent = dial(&format!("https://{address}/hunter2"), &loopback()).await;
     assert!(matches!(&silent, Err(SendError::Connect(why)) if why.contains("none within 2s")), "{silent:?}");
-    drop(free);
+    let closed = closed_port();
+    let address = closed.local_addr().expect("address");
     let refused = dial(&format!("http://{address}/hunter2"), &loopback()).await;
     assert!(matches!(&refused, Err(SendError::Connect(_))), "{refused:?}");
     let unknown = dial("https://nowhere.invalid/hunter2", &loopback()).await;

@@ -23,6 +23,7 @@ from moto.awslambda.models import LambdaFunction, lambda_backends
 from moto.core import DEFAULT_ACCOUNT_ID as ACCOUNT
 from moto.ec2.models.security_groups import SecurityGroupRule
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.sqs import models
 from moto.sqs.models import Queue, SQSBackend
 from moto.sqs.responses import ActionResult, SQSResponse
 from werkzeug.serving import make_server
@@ -33,19 +34,49 @@ DEDUPLICATION_SECONDS = 300
 # When several messages of a group come back because their visibility timed out, moto hands out a later one before
 # the first. That is the way of every retry, so a test of order would prove nothing. A group is blocked while one of
 # its messages is hidden, and messages that are visible again are forgotten as pending before, not while, the queue
-# is searched; one receiver at a time, so that none sees a group that is half way back.
+# is searched. Calls come one after the other, and for each the time stands still: so no receiver sees a group that is
+# half way back, and what is hidden by one call comes back at one moment.
 
-receiving = threading.RLock()
+calling = threading.RLock()
+stock_now = models.unix_time_millis
+moment = None
+
+
+def at_one_moment(call):
+    def wrapped(*args, **kwargs):
+        global moment
+        with calling:
+            outermost = moment is None
+            if outermost:
+                moment = stock_now()
+            try:
+                return call(*args, **kwargs)
+            finally:
+                if outermost:
+                    moment = None
+
+    return wrapped
+
+
+models.unix_time_millis = lambda: moment or stock_now()
+
+for name in ["delete_message", "delete_message_batch", "change_message_visibility", "change_message_visibility_batch"]:
+    setattr(SQSBackend, name, at_one_moment(getattr(SQSBackend, name)))
+
 stock_receive = SQSBackend.receive_message
+
+
+@at_one_moment
+def receive_now(self, queue_name, count, visibility, attribute_names):
+    queue = self.get_queue(queue_name)
+    queue._pending_messages = {m for m in queue._pending_messages if not m.visible}
+    return stock_receive(self, queue_name, count, 0, visibility, attribute_names)
 
 
 def receive(self, queue_name, count, wait, visibility, attribute_names=None):
     end = time.time() + wait
     while True:
-        with receiving:
-            queue = self.get_queue(queue_name)
-            queue._pending_messages = {m for m in queue._pending_messages if not m.visible}
-            messages = stock_receive(self, queue_name, count, 0, visibility, attribute_names)
+        messages = receive_now(self, queue_name, count, visibility, attribute_names)
         if messages or time.time() >= end:
             return messages
         time.sleep(0.05)
@@ -66,6 +97,7 @@ stock_add = Queue.add_message
 sequence_numbers = itertools.count(18849496460467696128)
 
 
+@at_one_moment
 def add(self, message):
     if not (self.fifo_queue and message.deduplication_id):
         return stock_add(self, message)

@@ -1,17 +1,21 @@
 //! Real parts for tests: child processes on ports of their own, `sluice serve` among them, and a client to look into them.
 #![allow(dead_code, reason = "every test file uses its own part of this")]
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Once;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
 
+#[path = "ports.rs"]
+mod ports;
+pub use ports::*;
+
 /// How long a test waits for what it says will come.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long it waits for a real part to start: two servers in Python at once take most of a minute on a busy machine.
+const START: Duration = Duration::from_secs(180);
 
 /// A child process that ends when this is dropped.
 #[derive(Debug)]
@@ -35,17 +39,6 @@ impl Drop for Process {
     }
 }
 
-/// A port that nobody listens on, for a process that cannot choose one itself. It is below those that systems give out
-/// (Linux from 32768 on), so that no connection takes it before the process does.
-pub fn free_port() -> u16 {
-    static TAKEN: AtomicU16 = AtomicU16::new(0);
-    let first = u16::try_from(std::process::id() * 31 % 20_000).expect("below 20,000");
-    (0..20_000)
-        .map(|_| 10_000 + (first + TAKEN.fetch_add(1, Ordering::Relaxed)) % 20_000)
-        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
-        .expect("a free port")
-}
-
 /// Waits until something answers at `url`.
 pub async fn ready(url: &str) {
     let address = url.trim_start_matches("http://").split('/').next().expect("address").to_owned();
@@ -54,7 +47,7 @@ pub async fn ready(url: &str) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, connected).await.unwrap_or_else(|_| panic!("{url} does not answer"));
+    tokio::time::timeout(START, connected).await.unwrap_or_else(|_| panic!("{url} does not answer"));
 }
 
 /// `sluice`, as cargo has built it or as `SLUICE_TEST_BIN_DIR` has it, with this relay file and these variables.

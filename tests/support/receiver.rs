@@ -55,7 +55,7 @@ pub const TYPES: [&str; 13] = [
 ];
 
 /// How long a test waits for requests that it says will come.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Decides over the request's JSON as `.spec.resourceFilter` does: whether the objects are annotated, or the error that
 /// CEL ends with, as for a key that is missing.
