@@ -4,12 +4,14 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
+use ::http::header::CONTENT_TYPE;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::message::{self, Message};
+use super::poke::held;
 use super::text::Unit;
-use super::{Class, Outbound, RenderError, Response, Target, classify_by_status, excerpt, pause};
+use super::{Class, Outbound, RenderError, Response, Target, classify_by_status, excerpt, not_now, pause};
 use crate::domain::delivery::Delivery;
 use crate::domain::event::{Event, Original};
 use crate::domain::outcome::{Blame, Outcome};
@@ -79,9 +81,10 @@ pub trait Notifier: Draw + Keys + Debug + Send + Sync {
         if Self::STEPS_ONLY { Message::of(event).step().map(drop) } else { Ok(()) }
     }
 
-    /// As [`Target::is_idempotent`].
+    /// As [`Target::is_idempotent`]. What is told of beginnings and ends knows them by the message's key: one more
+    /// beginning is added to what is open, one more end changes nothing.
     fn is_idempotent(&self) -> bool {
-        false
+        Self::STEPS_ONLY
     }
 
     /// The request that brings `body`, which was drawn for the delivery.
@@ -238,6 +241,23 @@ pub fn saying(response: &Response, words: &str) -> Response {
     Response { body: words.to_owned().into(), ..response.clone() }
 }
 
+/// What comes of an answer of success that is not the service's own: no other message would fare better, so that none is
+/// tried in its plain form. `place` says where the answer came from, as in «is `url` right?».
+pub fn foreign(response: &Response, service: &str, place: &str) -> Outcome {
+    held(format!(
+        "{}: the answer is not {service}'s; is {place} right, or does something else answer there (a page to log in, or one \
+         of maintenance)?",
+        response.status
+    ))
+}
+
+/// Whether `response` is a page for people, which is no answer of any service's API.
+pub fn is_page(response: &Response) -> bool {
+    let media_type = response.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let start = response.body.trim_ascii_start().iter().take(9).map(u8::to_ascii_lowercase).collect::<Vec<_>>();
+    media_type.starts_with("text/html") || start.starts_with(b"<html") || start.starts_with(b"<!doctype")
+}
+
 /// «Later», with the longest of the waits that the answer names, and no longer than a queue can hold a message. `known`
 /// is the wait that its type alone knows of.
 pub fn later(response: &Response, known: Option<Duration>, now: Timestamp) -> Outcome {
@@ -252,12 +272,13 @@ pub fn later(response: &Response, known: Option<Duration>, now: Timestamp) -> Ou
 /// [`later`].
 pub fn classify(response: &Response, known: Option<Duration>, now: Timestamp) -> Outcome {
     match response.status {
+        200..=299 if is_page(response) => foreign(response, "the service", "its URL"),
         429 | 503 => later(response, known, now),
         // What it cannot take now it may take later; the order is kept meanwhile.
-        500 | 502 | 504..=599 => Outcome::Retry {
-            blame: Blame::Target,
-            reason: format!("{}: the service failed: {}", response.status, excerpt(response)),
-        },
+        500 | 502 | 504..=599 => {
+            let reason = format!("{}: the service failed: {}", response.status, excerpt(response));
+            not_now(response, Blame::Target, reason, now)
+        }
         _ => classify_by_status(response, now),
     }
 }

@@ -97,7 +97,7 @@ impl Target for Eventbridge {
         let entry = &body["Entries"][0];
         match entry["ErrorCode"].as_str() {
             None if body["FailedEntryCount"] == 0 => Outcome::Accepted,
-            None => busy("200: the answer is not EventBridge's"),
+            None => chat::foreign(response, "EventBridge", "the endpoint"),
             Some(code) => {
                 let text = entry["ErrorMessage"].as_str().unwrap_or_default();
                 let failure = Failure { code: code.to_owned(), text: text.to_owned() };

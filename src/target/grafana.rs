@@ -78,9 +78,7 @@ impl Notifier for Grafana {
 
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
         match response.status {
-            200 if !chat::json(response)["id"].is_number() => {
-                Outcome::Rejected { reason: "200: the answer is not Grafana's; is `url` right?".into() }
-            }
+            200 if !chat::json(response)["id"].is_number() => chat::foreign(response, "Grafana", "`url`"),
             _ => chat::classify(response, None, now),
         }
     }

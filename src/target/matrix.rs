@@ -179,7 +179,7 @@ impl Notifier for Matrix {
         let body = chat::json(response);
         match response.status {
             200 if body["event_id"].is_string() => Outcome::Delivered,
-            200 => Outcome::Rejected { reason: "200: the answer is not a homeserver's; is `url` right?".into() },
+            200 => chat::foreign(response, "a homeserver", "`url`"),
             401 => held(format!("401: the homeserver does not take the access token: {}", excerpt(response))),
             403 => held(format!("403: the bot may not write to the room; is it in there? {}", excerpt(response))),
             _ => chat::classify(response, None, now),

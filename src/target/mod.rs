@@ -472,16 +472,20 @@ pub fn classify_by_status(response: &Response, now: Timestamp) -> Outcome {
         300..=399 => Outcome::Rejected { reason: reason("redirects are not followed; use the URL it leads to") },
         401 | 403 => Outcome::Retry { blame: Blame::Setup, reason: reason("the target refuses our credential") },
         404 => Outcome::Retry { blame: Blame::Setup, reason: reason("there is nothing at this URL") },
-        408 | 425 => Outcome::Retry { blame: Blame::Target, reason: reason("the target wants it later") },
-        429 | 503 => match pause::asked(response, now) {
-            Some(wait) => Outcome::RetryAfter { wait, reason: reason("the target asks for a pause") },
-            None => Outcome::Retry { blame: Blame::Target, reason: reason("the target asks for a pause") },
-        },
+        408 | 425 => not_now(response, Blame::Target, reason("the target wants it later"), now),
+        429 | 503 => not_now(response, Blame::Target, reason("the target asks for a pause"), now),
         410 => Outcome::Retry { blame: Blame::Setup, reason: reason("this endpoint is gone for good") },
         400..=499 => Outcome::Rejected { reason: reason("the target refuses this request") },
-        502 | 504 => {
-            Outcome::Retry { blame: Blame::Target, reason: reason("what stands before the target cannot reach it") }
-        }
-        _ => Outcome::Retry { blame: Blame::Event, reason: reason("the target failed") },
+        502 | 504 => not_now(response, Blame::Target, reason("what stands before the target cannot reach it"), now),
+        _ => not_now(response, Blame::Event, reason("the target failed"), now),
+    }
+}
+
+/// The outcome of what may pass by itself: after the wait that the answer asks for or, where it asks for none, at our own
+/// pace, with `blame` for whose fault it is.
+pub fn not_now(response: &Response, blame: Blame, reason: String, now: Timestamp) -> Outcome {
+    match pause::asked(response, now) {
+        Some(wait) => Outcome::RetryAfter { wait, reason },
+        None => Outcome::Retry { blame, reason },
     }
 }

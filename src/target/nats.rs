@@ -229,7 +229,8 @@ impl Target for Nats {
                     _ => busy(reason),
                 }
             }
-            _ => busy("the answer is not that of NATS"),
+            _ if said.is_empty() => busy("NATS said nothing"),
+            _ => held("the answer is not that of NATS; does something else than a stream answer on this subject?"),
         }
     }
 

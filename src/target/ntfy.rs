@@ -161,7 +161,7 @@ impl Notifier for Ntfy {
         let error = body["error"].as_str().unwrap_or("nothing more is said");
         match (response.status, body["code"].as_u64()) {
             (200, _) if body["id"].is_string() => Outcome::Delivered,
-            (200, _) => Outcome::Rejected { reason: "200: the answer is not ntfy's; is `url` right?".into() },
+            (200, _) => chat::foreign(response, "ntfy", "`url`"),
             (400, Some(40009 | 40010)) => held(format!("400: ntfy does not take the topic: {error}")),
             (401 | 403, _) => held(format!("{}: ntfy does not let us publish to the topic: {error}", response.status)),
             (429, Some(42908)) => chat::later(response, Some(until_midnight(now)), now),

@@ -152,11 +152,6 @@ impl Draw for Opsgenie {
 impl Notifier for Opsgenie {
     const STEPS_ONLY: bool = true;
 
-    // An alert under an open alias is counted there, and a second close changes nothing.
-    fn is_idempotent(&self) -> bool {
-        true
-    }
-
     fn request(&self, body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
         let message = Message::of(&attempt.delivery.event);
         let (host, base) = match self.is_jsm {

@@ -144,11 +144,6 @@ fn blames_key(response: &Response) -> bool {
 impl Notifier for Pagerduty {
     const STEPS_ONLY: bool = true;
 
-    // A trigger under an open dedup_key is added to its alert, and a second resolve changes nothing.
-    fn is_idempotent(&self) -> bool {
-        true
-    }
-
     fn request(&self, mut body: Value, attempt: &Attempt<'_>) -> Result<Outbound, RenderError> {
         body["routing_key"] = secret_text(attempt.secrets, &self.routing_key)?.into();
         post_json(self.api_url.join("/v2/enqueue"), &body)

@@ -115,7 +115,7 @@ impl Notifier for Pushover {
         let body = chat::json(response);
         match (response.status, wrong_key(response)) {
             (200, _) if body["status"] == 1 => Outcome::Delivered,
-            (200, _) => Outcome::Rejected { reason: "200: the answer is not Pushover's; is `api_url` right?".into() },
+            (200, _) => chat::foreign(response, "Pushover", "`api_url`"),
             (400..=428, Some(key)) => held(format!("{}: Pushover does not know this `{key}`", response.status)),
             (429, _) => held("429: the account's messages of this month are used up"),
             (400, None) => {

@@ -151,6 +151,11 @@ fn blames_dsn(response: &Response) -> bool {
 }
 
 impl Notifier for Sentry {
+    // By the event_id.
+    fn is_idempotent(&self) -> bool {
+        true
+    }
+
     fn wants(&self, event: &Event) -> Result<(), String> {
         match Message::of(event).step()? {
             Step::Trigger => Ok(()),
@@ -176,7 +181,7 @@ impl Notifier for Sentry {
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
         match response.status {
             200 if chat::json(response)["id"].is_string() => Outcome::Delivered,
-            200 => Outcome::Rejected { reason: "200: the answer is not Sentry's; is the DSN right?".into() },
+            200 => chat::foreign(response, "Sentry", "the DSN"),
             _ if blames_dsn(response) => {
                 held(format!("{}: Sentry does not take events by this DSN: {}", response.status, excerpt(response)))
             }

@@ -283,10 +283,11 @@ impl Notifier for Slack {
                 super::excerpt(response)
             )),
             (Way::Api { .. }, 200) if body["ok"] == true => Outcome::Delivered,
-            (Way::Api { .. }, 200) => match body["error"].as_str().unwrap_or("an answer that is not Slack's") {
-                error if LATER.contains(&error) => chat::later(response, None, now),
-                error if BROKEN.contains(&error) => held(format!("Slack refuses: {error}")),
-                error => Outcome::Rejected { reason: format!("Slack refuses this message: {error}") },
+            (Way::Api { .. }, 200) => match body["error"].as_str() {
+                Some(error) if LATER.contains(&error) => chat::later(response, None, now),
+                Some(error) if BROKEN.contains(&error) => held(format!("Slack refuses: {error}")),
+                Some(error) => Outcome::Rejected { reason: format!("Slack refuses this message: {error}") },
+                None => chat::foreign(response, "Slack", "`api_url`"),
             },
             _ => chat::classify(response, None, now),
         }

@@ -3,12 +3,14 @@
 //! A POST of `{message_type, entity_id, entity_display_name, state_message, …}` to the integration's URL, which ends
 //! with its key and a routing key and is a secret as a whole. CRITICAL and WARNING open an incident or add to the open
 //! one of the same `entity_id`, INFO stands in the timeline only, RECOVERY ends it. `vo_annotate.u.TITLE` is a link of
-//! that title. No text is parsed. A state_message takes 20,480 characters; other limits are not documented.
+//! that title; titles that are the same are numbered. No text is parsed. A state_message takes 20,480 characters; other limits are not documented.
 //!
 //! The answer is 200 with `{"result": "success", "entity_id"}` or, as 200 as well, `{"result": "failure", "message"}`.
 //! Which messages there are is not documented, nor how it says «later»; the URL may be repeated in them, so that none
 //! is quoted. Sources: help.splunk.com, "REST Endpoint integration for Splunk On-Call"; prometheus/alertmanager
 //! v0.34.0, notify/victorops, for the limit; Salt's module victorops for the answers (read 2026-11).
+
+use std::iter;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -66,7 +68,11 @@ impl Draw for SplunkOncall {
         let mut incident = incident(message);
         incident["state_message"] = message.plain_text().into();
         for page in message.pages().into_iter().take(LINKS) {
-            incident[format!("{LINK}{}", page.title)] = page.url.into();
+            let name = format!("{LINK}{}", page.title);
+            let mut names = iter::once(name.clone()).chain((2..).map(|number| format!("{name} {number}")));
+            if let Some(free) = names.find(|name| incident.get(name).is_none()) {
+                incident[free] = page.url.into();
+            }
         }
         incident
     }
@@ -106,9 +112,7 @@ impl Notifier for SplunkOncall {
                 held("200: Splunk On-Call does not know the integration's key, or the routing key")
             }
             (200, Some("failure")) => Outcome::Rejected { reason: "200: Splunk On-Call refuses this alert".into() },
-            (200, _) => {
-                Outcome::Rejected { reason: "200: the answer is not Splunk On-Call's; is `webhook` right?".into() }
-            }
+            (200, _) => chat::foreign(response, "Splunk On-Call", "`webhook`"),
             (429, _) => chat::later(response, Some(MINUTE), now),
             _ => chat::classify(&chat::saying(response, ""), None, now),
         }

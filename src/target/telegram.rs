@@ -156,7 +156,7 @@ impl Notifier for Telegram {
         let status = response.status;
         match status {
             200 if body["ok"] == true => Outcome::Delivered,
-            200 => Outcome::Rejected { reason: "200: the answer is not Telegram's; is `api_url` right?".into() },
+            200 => chat::foreign(response, "Telegram", "`api_url`"),
             400 => match body["parameters"]["migrate_to_chat_id"].as_i64() {
                 Some(id) => held(format!("400: the group has become a supergroup; set `chat` to {id}")),
                 None if is_broken(description) => held(format!("400: Telegram refuses the chat: {description}")),

@@ -4,16 +4,19 @@
 //! takes HTML as well, and how a text of others is kept out of both is documented nowhere: nobody is pinged.
 //!
 //! The answer is 200 with the message, else `{"message", "errors", "trackingId"}`: 401 for a token that is none, 403 and
-//! 404 for a room that the bot is not in, 429 with `Retry-After`. It knows no idempotent send.
+//! 404 for a room that the bot is not in, 423 for what is unavailable for a while and 429 for a limit, with `Retry-After`.
+//! It knows no idempotent send.
 //! Sources: developer.webex.com, "Create a Message" and "REST API Basics" (read 2026-11).
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::chat::{Attempt, Draw, Notifier, Size, secret_text};
+use super::chat::{self, Attempt, Draw, Notifier, Size, secret_text};
 use super::message::Message;
 use super::poke::post_json;
 use super::text::Unit;
-use super::{Outbound, RenderError};
+use super::{Outbound, RenderError, Response};
+use crate::domain::outcome::Outcome;
 use crate::domain::secret::SecretRef;
 use crate::relay::format::BaseUrl;
 
@@ -62,5 +65,12 @@ impl Notifier for Webex {
         let mut request = post_json(self.api_url.join("/v1/messages"), &body)?;
         request.bearer(secret_text(attempt.secrets, &self.token)?.as_bytes())?;
         Ok(request)
+    }
+
+    fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
+        match response.status {
+            423 => chat::later(response, None, now),
+            _ => chat::classify(response, None, now),
+        }
     }
 }

@@ -107,7 +107,8 @@ impl Notifier for WeCom {
             (200, Some(45_009)) => chat::later(response, Some(MINUTE), now),
             (200, Some(-1)) => busy(format!("200: WeCom is busy: {said}")),
             (200, Some(93_000)) => held(format!("200: WeCom does not know the webhook: {said}")),
-            (200, _) => Outcome::Rejected { reason: format!("200: WeCom refuses this message: {said}") },
+            (200, Some(_)) => Outcome::Rejected { reason: format!("200: WeCom refuses this message: {said}") },
+            (200, None) => chat::foreign(response, "WeCom", "`webhook`"),
             _ => chat::classify(response, None, now),
         }
     }

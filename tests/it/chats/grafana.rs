@@ -36,9 +36,6 @@ fn it_stands_where_it_happened_under_tags_that_a_dashboard_can_choose_by() {
 fn answers_mean_what_grafana_documents() {
     let entry = chat("grafana");
     assert_eq!(outcome(&entry, 200, &[], r#"{"message":"Annotation added","id":1}"#), Outcome::Delivered);
-    assert!(
-        matches!(outcome(&entry, 200, &[], "<html>login</html>"), Outcome::Rejected { reason } if reason.contains("`url`"))
-    );
     for status in [401, 403] {
         let held = outcome(&entry, status, &[], r#"{"message":"Unauthorized"}"#);
         assert!(matches!(held, Outcome::Retry { blame: Blame::Setup, .. }), "{status}");

@@ -89,7 +89,6 @@ fn a_dsn_says_where_an_event_goes_and_with_which_key_and_what_is_none_is_not_use
 fn answers_mean_what_sentry_documents() {
     let entry = chat("sentry");
     assert_eq!(outcome(&entry, 200, &[], r#"{"id":"4ed2d3c0f6926bbc1f5acf93ed889171"}"#), Outcome::Delivered);
-    assert!(matches!(outcome(&entry, 200, &[], "<html>"), Outcome::Rejected { .. }));
     for (status, body) in [
         (400, r#"{"detail":"bad sentry DSN public key","causes":["invalid project key"]}"#),
         (403, r#"{"detail":"event submission rejected with_reason: ProjectId"}"#),

@@ -33,6 +33,10 @@ fn answers_say_what_to_mend_and_a_refused_message_is_told_shortly_once() {
     for status in [500, 502, 503] {
         assert!(matches!(outcome(&target, status, &[], ""), Outcome::Retry { .. }), "{status}");
     }
-    let paused = outcome(&target, 429, &[("retry-after", "17")], "");
-    assert!(matches!(paused, Outcome::RetryAfter { wait, .. } if wait.as_secs() == 17));
+    for status in [423, 429, 502] {
+        let paused = outcome(&target, status, &[("retry-after", "17")], "");
+        assert!(matches!(paused, Outcome::RetryAfter { wait, .. } if wait.as_secs() == 17), "{status}: {paused:?}");
+    }
+    assert!(matches!(outcome(&target, 423, &[], ""), Outcome::Retry { blame: Blame::Target, .. }));
+    assert!(!target.target.tries_next(&response(423, &[], "")));
 }
