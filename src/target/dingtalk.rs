@@ -6,19 +6,24 @@
 //!
 //! With a secret, the query has `timestamp` in milliseconds and `sign`, the base64 of the HMAC-SHA256 of `timestamp`,
 //! line break, secret under the secret. The answer is 200 whatever happens: `{"errcode": 0}`, or a code with `errmsg`:
-//! 310000 for a wrong signature, a missing keyword or an address that may not send, 300001, 300005 and 400101 for a
-//! token that is none, 400013, 400102 and 400106 for a robot or a group that is gone, 130101 and 410100 for more than 20
-//! a minute, -1 for a service that is busy. It knows no idempotent send.
+//! 310000 for a wrong signature, an address that may not send, or a message without any of the robot's keywords, which only
+//! the text tells apart («keywords not in content», of late in Chinese); 300001, 300005 and 400101 for a token that is none,
+//! 400013, 400102 and 400106 for a robot or a group that is gone, 130101 and 410100 for more than 20 a minute, after which
+//! the robot is muted for ten, 90030 («webhook over limit») for the calls that the organisation has, -1 for a service that is
+//! busy. It knows no idempotent send.
+//!
+//! A robot that takes only what holds a keyword can have the word [`NAME`], which every message ends with.
 //! Sources: open.dingtalk.com, "Custom robots" (sending, security settings), Alibaba Cloud's table of its codes, and
 //! answers as people report them, the sources differing on 300001 (read 2026-11).
+
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use url::form_urlencoded::byte_serialize;
 
 use super::chat::{self, Attempt, Draw, Notifier, Size, doubts_url, pinged, secret_text, secret_url, with_query};
-use super::message::Message;
-use super::pause::MINUTE;
+use super::message::{Message, NAME};
 use super::poke::{busy, held, post_json};
 use super::text::{Unit, quiet};
 use super::{Outbound, RenderError, Response, excerpt};
@@ -79,11 +84,11 @@ impl DingTalk {
 
 impl Draw for DingTalk {
     fn draw(&self, message: &Message) -> Value {
-        self.text(message, &format!("{}\n{}", message.plain(), message.origin()))
+        self.text(message, &format!("{}\n{}", message.plain(), message.signed()))
     }
 
     fn draw_plain(&self, message: &Message) -> Value {
-        self.text(message, &message.plain())
+        self.text(message, &format!("{}\n{NAME}", message.plain()))
     }
 
     fn sizes(&self, body: &Value) -> Vec<Size> {
@@ -96,17 +101,30 @@ impl Draw for DingTalk {
 }
 
 /// Codes that the next message would meet as well, until somebody mends something.
-const BROKEN: &[i64] = &[40_035, 300_001, 300_005, 310_000, 400_013, 400_101, 400_102, 400_106];
+const BROKEN: &[i64] = &[40_035, 300_001, 300_005, INSECURE, 400_013, 400_101, 400_102, 400_106];
 /// Codes of a limit by the minute.
 const LIMITED: &[i64] = &[130_101, 410_100];
+/// For how long a robot is muted that passed it.
+const MUTED: Duration = Duration::from_secs(600);
+/// The code of all that a robot's security settings refuse.
+const INSECURE: i64 = 310_000;
+/// The code of calls that are used up.
+const USED_UP: i64 = 90_030;
 
 fn code(response: &Response) -> Option<i64> {
     let code = &chat::json(response)["errcode"];
     code.as_i64().or_else(|| code.as_str()?.parse().ok())
 }
 
+/// Whether the message, and nothing else, has none of the robot's keywords.
+fn lacks_keyword(response: &Response) -> bool {
+    let body = chat::json(response);
+    let said = body["errmsg"].as_str().unwrap_or_default();
+    code(response) == Some(INSECURE) && ["keyword", "关键词"].iter().any(|word| said.contains(word))
+}
+
 fn is_broken(response: &Response) -> bool {
-    code(response).is_some_and(|code| BROKEN.contains(&code))
+    code(response).is_some_and(|code| BROKEN.contains(&code)) && !lacks_keyword(response)
 }
 
 impl Notifier for DingTalk {
@@ -127,10 +145,15 @@ impl Notifier for DingTalk {
         let said = excerpt(response);
         match (response.status, code(response)) {
             (200, Some(0)) => Outcome::Delivered,
-            (200, Some(code)) if LIMITED.contains(&code) => chat::later(response, Some(MINUTE), now),
+            (200, Some(code)) if LIMITED.contains(&code) => chat::later(response, Some(MUTED), now),
+            (200, Some(USED_UP)) => held(format!("200: the calls of robots are used up: {said}")),
             (200, Some(-1)) => busy(format!("200: DingTalk is busy: {said}")),
-            (200, Some(code)) if BROKEN.contains(&code) => held(format!("200: DingTalk refuses the robot: {said}")),
-            (200, _) => Outcome::Rejected { reason: format!("200: DingTalk refuses this message: {said}") },
+            (200, Some(_)) if lacks_keyword(response) => Outcome::Rejected {
+                reason: format!("200: none of the robot's keywords is in this message; one could be {NAME}: {said}"),
+            },
+            (200, Some(_)) if is_broken(response) => held(format!("200: DingTalk refuses the robot: {said}")),
+            (200, Some(_)) => Outcome::Rejected { reason: format!("200: DingTalk refuses this message: {said}") },
+            (200, None) => chat::foreign(response, "DingTalk", "`webhook`"),
             _ => chat::classify(response, None, now),
         }
     }

@@ -4,18 +4,23 @@
 //! target mentions stands in `lark_md`, as `<at id=…></at>`. A body takes 20 KB.
 //!
 //! With a secret, the body has `timestamp` in seconds and `sign`, the base64 of the HMAC-SHA256 of nothing under the key
-//! `timestamp`, line break, secret. The answer is 200 whatever happens: `{"code": 0}`, or a code with `msg`: 19021 for a
-//! wrong signature or a clock that is an hour off, 19022 for an address that may not send, 19024 for a missing keyword,
-//! 19001 for a webhook that is none, 11232 or a text of «frequency limited» for more than 100 a minute or 5 a second. It
-//! knows no idempotent send.
+//! `timestamp`, line break, secret. The answer is 200, or 400 with 9499, and holds `{"code": 0}`, or a code with `msg`:
+//! 19021 for a wrong signature or a clock that is an hour off, 19022 for an address that may not send, 19024 where none of
+//! the bot's keywords is in the message, 19001 for a webhook that is none. More than 100 a minute or 5 a second is 11232 or
+//! 9499, with a text of «frequency limited» or «too many request»; 9499 with another text is a malformed message. It knows no
+//! idempotent send.
+//!
+//! A bot that takes only what holds a keyword can have the word [`NAME`], which every message ends with.
 //! Sources: open.larksuite.com, "Custom bot usage guide"; fluxcd/notification-controller's lark.go; answers as people
-//! report them, the full list of codes being nowhere (read 2026-11).
+//! report them (ccfos/nightingale issue 1437 for 9499), the full list of codes being nowhere (read 2026-11).
+
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::chat::{self, Attempt, Draw, Notifier, Size, doubts_url, pinged, secret_text, secret_url};
-use super::message::{Message, Tone};
+use super::message::{Message, NAME, Tone};
 use super::poke::{held, post_json};
 use super::text::{self, Unit};
 use super::{Outbound, RenderError, Response, excerpt};
@@ -56,6 +61,8 @@ crate::keys! {
 
 /// The largest body, in bytes; what remains of 20 KB is for the signature.
 const BODY: usize = 20_000;
+/// How long to wait at a limit, of which no answer says when it ends: it is by the second and by the minute.
+const PAUSE: Duration = Duration::from_secs(5);
 
 fn plain(text: &str) -> Value {
     json!({ "tag": "plain_text", "content": text })
@@ -112,12 +119,13 @@ impl Draw for Lark {
         elements.extend((!lines.is_empty()).then(|| div(&lines.join("\n"))));
         let all: Vec<_> = message.url.iter().map(|url| Link { title: "All of it".into(), url: url.clone() }).collect();
         elements.extend(buttons(&all));
-        elements.push(json!({ "tag": "note", "elements": [plain(&message.origin())] }));
+        elements.push(json!({ "tag": "note", "elements": [plain(&message.signed())] }));
         card(message, elements)
     }
 
     fn draw_plain(&self, message: &Message) -> Value {
-        json!({ "msg_type": "text", "content": { "text": text::quiet(&message.plain()).replace("<at", "<\u{2060}at") } })
+        let text = format!("{}\n{NAME}", message.plain());
+        json!({ "msg_type": "text", "content": { "text": text::quiet(&text).replace("<at", "<\u{2060}at") } })
     }
 
     fn sizes(&self, body: &Value) -> Vec<Size> {
@@ -147,19 +155,23 @@ enum Verdict {
     Good,
     Later,
     Broken,
+    NoKeyword,
     Refused,
+    Foreign,
 }
 
 fn verdict(response: &Response) -> Verdict {
     let body = chat::json(response);
     let code = body["code"].as_i64().or_else(|| body["StatusCode"].as_i64());
-    let said = body["msg"].as_str().unwrap_or_default();
+    let said = body["msg"].as_str().unwrap_or_default().to_ascii_lowercase();
     match code {
         Some(0) => Verdict::Good,
         Some(11_232) => Verdict::Later,
-        _ if said.contains("frequency limited") => Verdict::Later,
-        Some(19_001 | 19_021 | 19_022 | 19_024) => Verdict::Broken,
-        _ => Verdict::Refused,
+        _ if ["frequency limited", "too many request"].iter().any(|limit| said.contains(limit)) => Verdict::Later,
+        Some(19_001 | 19_021 | 19_022) => Verdict::Broken,
+        Some(19_024) => Verdict::NoKeyword,
+        Some(_) => Verdict::Refused,
+        None => Verdict::Foreign,
     }
 }
 
@@ -179,8 +191,12 @@ impl Notifier for Lark {
         let said = excerpt(response);
         match (status, verdict(response)) {
             (200, Verdict::Good) => Outcome::Delivered,
-            (200 | 400, Verdict::Later) => chat::later(response, None, now),
+            (200 | 400, Verdict::Later) => chat::later(response, Some(PAUSE), now),
             (200 | 400, Verdict::Broken) => held(format!("{status}: Lark refuses the webhook: {said}")),
+            (200 | 400, Verdict::NoKeyword) => Outcome::Rejected {
+                reason: format!("{status}: none of the bot's keywords is in this message; one could be {NAME}: {said}"),
+            },
+            (200, Verdict::Foreign) => chat::foreign(response, "Lark", "`webhook`"),
             (200, _) => Outcome::Rejected { reason: format!("200: Lark refuses this message: {said}") },
             _ => chat::classify(response, None, now),
         }

@@ -14,6 +14,9 @@ use crate::domain::alert::{Alert, Alerts, Link, Severity, Status};
 use crate::domain::event::{Detail, Event, GitEvent, ImagePush};
 use crate::domain::signature;
 
+/// The word that stands in every message of a service whose users can demand one (a robot's keyword).
+pub const NAME: &str = "Sluice";
+
 /// A message for people. All texts in it are plain, cleaned, and without credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
@@ -320,6 +323,11 @@ impl Message {
             Some(time) => format!("{} · {}", self.source, moment(time)),
             None => self.source.clone(),
         }
+    }
+
+    /// The same with [`NAME`] before it.
+    pub fn signed(&self) -> String {
+        format!("{NAME} · {}", self.origin())
     }
 
     fn bare(event: &Event, title: String, items: Vec<Item>) -> Self {

@@ -49,24 +49,46 @@ fn a_failure_inside_a_200_is_a_failure() {
     assert_eq!(outcome(&target, 200, &[], &answer(0, "ok")), Outcome::Delivered);
     assert_eq!(outcome(&target, 200, &[], r#"{"errcode":"0","errmsg":"ok"}"#), Outcome::Delivered);
     for (code, msg) in [
-        (310_000, "keywords not in content"),
         (310_000, "sign not match"),
+        (310_000, "invalid timestamp"),
+        (310_000, "ip 203.0.113.7 not in whitelist"),
+        (310_000, "description:机器人发送签名不匹配;solution:请确认签名和生成签名的时间戳必须都放在调用的网址中"),
         (300_001, "token is not exist"),
         (300_005, "token is not exist"),
         (400_102, "bot is stopped"),
+        (90_030, "webhook over limit"),
     ] {
         let judged = outcome(&target, 200, &[], &answer(code, msg));
         assert!(matches!(&judged, Outcome::Retry { reason, .. } if reason.contains(msg)), "{judged:?}");
         assert!(!target.target.tries_next(&response(200, &[], &answer(code, msg))), "{code}");
-        assert!(target.target.doubts_secret(&response(200, &[], &answer(code, msg))), "{code}");
+        assert_eq!(target.target.doubts_secret(&response(200, &[], &answer(code, msg))), code != 90_030, "{code}");
     }
-    let limited = outcome(&target, 200, &[], &answer(130_101, "send too fast, exceed 20 times per minute"));
-    assert!(matches!(limited, Outcome::RetryAfter { wait, .. } if wait.as_secs() == 60));
+    // Who sends faster is muted for ten minutes.
+    for code in [130_101, 410_100] {
+        let limited = outcome(&target, 200, &[], &answer(code, "send too fast, exceed 20 times per minute"));
+        assert!(matches!(limited, Outcome::RetryAfter { wait, .. } if wait.as_secs() == 600), "{code}");
+    }
     assert!(matches!(outcome(&target, 200, &[], &answer(-1, "busy")), Outcome::Retry { .. }));
     for code in [400_105, 460_101] {
         assert!(matches!(outcome(&target, 200, &[], &answer(code, "…")), Outcome::Rejected { .. }), "{code}");
         assert!(target.target.tries_next(&response(200, &[], &answer(code, "…"))), "{code}");
     }
-    assert!(matches!(outcome(&target, 200, &[], "<html>"), Outcome::Rejected { .. }));
     assert!(matches!(outcome(&target, 502, &[], ""), Outcome::Retry { .. }));
+}
+
+#[test]
+fn a_robot_that_wants_a_keyword_can_have_one_that_every_message_holds_and_a_lack_of_it_costs_one_message() {
+    for (occasion, _) in occasions() {
+        for body in bodies(&chat("dingtalk"), occasion) {
+            assert!(body["text"]["content"].as_str().is_some_and(|text| text.contains("Sluice")), "{occasion}: {body}");
+        }
+    }
+    let target = chat("dingtalk");
+    for said in ["keywords not in content", "description:关键词不匹配;solution:请在发送的信息中包含此关键词"]
+    {
+        let lacks = json!({ "errcode": 310_000, "errmsg": said }).to_string();
+        let judged = outcome(&target, 200, &[], &lacks);
+        assert!(matches!(&judged, Outcome::Rejected { reason } if reason.contains("keywords is in")), "{judged:?}");
+        assert!(!target.target.doubts_secret(&response(200, &[], &lacks)), "{said}");
+    }
 }

@@ -75,23 +75,49 @@ fn a_failure_inside_a_200_is_a_failure() {
         (19_001, "param invalid: incoming webhook access token invalid"),
         (19_021, "sign match fail or timestamp is not within one hour from current time"),
         (19_022, "Ip Not Allowed"),
-        (19_024, "Key Words Not Found"),
     ] {
         let judged = outcome(&target, 200, &[], &answer(code, msg));
         assert!(matches!(&judged, Outcome::Retry { reason, .. } if reason.contains(msg)), "{judged:?}");
         assert!(!target.target.tries_next(&response(200, &[], &answer(code, msg))), "{code}");
         assert!(target.target.doubts_secret(&response(200, &[], &answer(code, msg))), "{code}");
     }
-    for (code, msg) in [(11_232, "frequency limited psm"), (9_499, "frequency limited psm")] {
-        assert!(matches!(outcome(&target, 200, &[], &answer(code, msg)), Outcome::Retry { .. }), "{code}");
-        assert!(!target.target.tries_next(&response(200, &[], &answer(code, msg))), "{code}");
-    }
     for (status, body) in [(200, answer(9_499, "Bad Request")), (400, answer(9_499, "Bad Request"))] {
         assert!(matches!(outcome(&target, status, &[], &body), Outcome::Rejected { .. }), "{status}");
         assert!(target.target.tries_next(&response(status, &[], &body)), "{status}");
     }
-    assert!(matches!(outcome(&target, 200, &[], "<html>"), Outcome::Rejected { .. }));
     assert!(matches!(outcome(&target, 502, &[], ""), Outcome::Retry { .. }));
     let paused = outcome(&target, 429, &[("retry-after", "9")], "");
     assert!(matches!(paused, Outcome::RetryAfter { wait, .. } if wait.as_secs() == 9));
+}
+
+/// As people report it: ccfos/nightingale issue 1437.
+#[test]
+fn a_limit_is_waited_for_whatever_its_status_and_its_spelling_and_no_second_form_is_sent_into_it() {
+    let target = chat("lark");
+    for (status, code, msg) in [
+        (400, 9_499, "too many request"),
+        (200, 9_499, "Too Many Requests"),
+        (200, 11_232, "frequency limited psm"),
+        (200, 9_499, "frequency limited psm"),
+    ] {
+        let body = json!({ "code": code, "msg": msg, "data": {} }).to_string();
+        let paused = outcome(&target, status, &[], &body);
+        assert!(matches!(paused, Outcome::RetryAfter { wait, .. } if wait.as_secs() == 5), "{code} {msg}: {paused:?}");
+        assert!(!target.target.tries_next(&response(status, &[], &body)), "{code} {msg}");
+    }
+}
+
+#[test]
+fn a_bot_that_wants_a_keyword_can_have_one_that_every_message_holds_and_a_lack_of_it_costs_one_message() {
+    for (occasion, _) in occasions() {
+        for body in bodies(&chat("lark"), occasion) {
+            let shown = if body["msg_type"] == "text" { &body["content"]["text"] } else { &body["card"] };
+            assert!(shown.to_string().contains("Sluice"), "{occasion}: {shown}");
+        }
+    }
+    let target = chat("lark");
+    let lacks = json!({ "code": 19_024, "msg": "Key Words Not Found" }).to_string();
+    let judged = outcome(&target, 200, &[], &lacks);
+    assert!(matches!(&judged, Outcome::Rejected { reason } if reason.contains("keywords")), "{judged:?}");
+    assert!(!target.target.doubts_secret(&response(200, &[], &lacks)));
 }
