@@ -6,10 +6,12 @@
 //! when it fires and when it is over must not depend on its title. A topic takes 60 characters, a message 10,000.
 //!
 //! The answer is `{"result": "success"}`, or `{"result": "error", "code", "msg"}`: 400 with `BAD_REQUEST` or
-//! `STREAM_DOES_NOT_EXIST`, 401, 429 with `retry-after` in seconds in the body as well. It knows no idempotent send for
-//! those who keep no queue of events.
+//! `STREAM_DOES_NOT_EXIST`, 401, 429 with `retry-after` in seconds in the body as well. A channel that the bot may not write
+//! to is a `BAD_REQUEST` that its text alone tells apart. Who may mention all of a large channel is the organisation's to
+//! say: a mention that it refuses (`STREAM_WILDCARD_MENTION_NOT_ALLOWED`, `TOPIC_…`) refuses the whole message, so that the
+//! plain form mentions nobody. It knows no idempotent send for those who keep no queue of events.
 //! Sources: zulip.com/api, "Send a message", "Error handling"; github.com/zulip/zulip, zerver/lib/markdown/__init__.py
-//! (the list of what is switched off has `escape`) and fenced_code.py (read 2026-11).
+//! (the list of what is switched off has `escape`), fenced_code.py, streams.py (the texts) and exceptions.py (read 2026-11).
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -92,7 +94,7 @@ impl Zulip {
             "type": "stream",
             "to": self.channel,
             "topic": text::cut(&message.source, TOPIC, Unit::Characters),
-            "content": below(pings(&self.mention, message, |one| &one.0), content),
+            "content": content,
         })
     }
 }
@@ -107,7 +109,8 @@ impl Draw for Zulip {
         let mut seen = std::collections::BTreeSet::new();
         links.retain(|link| seen.insert(link.clone()));
         let block = fenced(&format!("{}\n{}", told.plain(), told.origin()));
-        self.addressed(message, format!("{block}\n{}", links.join(" · ")).trim_end())
+        let content = format!("{block}\n{}", links.join(" · "));
+        self.addressed(message, &below(pings(&self.mention, message, |one| &one.0), content.trim_end()))
     }
 
     fn draw_plain(&self, message: &Message) -> Value {
@@ -128,9 +131,18 @@ impl Draw for Zulip {
     }
 }
 
+/// What is said of a channel that the bot may not write to. «Channels» were called «streams» before Zulip 9.
+const CLOSED: &[&str] = &[
+    "Not authorized to send to channel",
+    "Not authorized to send to stream",
+    "You do not have permission to post in this channel",
+];
+
 /// Whether the channel is not there, or not open to the bot.
 fn lacks_channel(response: &Response) -> bool {
-    matches!(chat::json(response)["code"].as_str(), Some("STREAM_DOES_NOT_EXIST"))
+    let body = chat::json(response);
+    let said = body["msg"].as_str().unwrap_or_default();
+    body["code"] == "STREAM_DOES_NOT_EXIST" || CLOSED.iter().any(|closed| said.starts_with(closed))
 }
 
 impl Notifier for Zulip {
@@ -144,7 +156,7 @@ impl Notifier for Zulip {
         let body = chat::json(response);
         match response.status {
             200 if body["result"] == "success" => Outcome::Delivered,
-            200 => Outcome::Rejected { reason: "200: the answer is not Zulip's; is `url` right?".into() },
+            200 => chat::foreign(response, "Zulip", "`url`"),
             400 if lacks_channel(response) => held(format!("400: Zulip refuses the channel: {}", excerpt(response))),
             _ => chat::classify(response, None, now),
         }

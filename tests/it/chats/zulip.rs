@@ -62,10 +62,10 @@ fn nobody_is_pinged_unless_the_target_says_so_and_then_only_for_what_is_pressing
         [("nasty", true), ("firing", true), ("resolved", false), ("recovered", false), ("image", false)]
     {
         for (entry, pressing) in [(&chat("zulip"), pressing), (&quiet, false)] {
-            for request in requests(entry, occasion) {
-                let form = form(&request);
-                assert_eq!(read(&form["content"]).0, pressing.then_some("@**all** @*oncall*"), "{occasion}");
-            }
+            let [first, plain] = <[Outbound; 2]>::try_from(requests(entry, occasion)).expect("two");
+            assert_eq!(read(&form(&first)["content"]).0, pressing.then_some("@**all** @*oncall*"), "{occasion}");
+            // What was refused for the mention arrives without it.
+            assert_eq!(read(&form(&plain)["content"]).0, None, "{occasion}");
         }
     }
     for (mention, taken) in [
@@ -101,11 +101,23 @@ fn answers_say_what_to_mend() {
     let target = chat("zulip");
     let error = |code: &str| json!({ "result": "error", "code": code, "msg": "…" }).to_string();
     assert_eq!(outcome(&target, 200, &[], r#"{"result":"success","id":1,"msg":""}"#), Outcome::Delivered);
-    assert!(matches!(outcome(&target, 200, &[], "<html>"), Outcome::Rejected { .. }));
     for (status, code) in [(400, "STREAM_DOES_NOT_EXIST"), (401, "UNAUTHORIZED"), (403, "USER_DEACTIVATED")] {
         let judged = outcome(&target, status, &[], &error(code));
         assert!(matches!(&judged, Outcome::Retry { reason, .. } if reason.contains(code)), "{judged:?}");
         assert!(!target.target.tries_next(&response(status, &[], &error(code))), "{code}");
+    }
+    for said in [
+        "Not authorized to send to channel 'alerts'",
+        "Not authorized to send to stream 'alerts'",
+        "You do not have permission to post in this channel.",
+    ] {
+        let body = json!({ "result": "error", "code": "BAD_REQUEST", "msg": said }).to_string();
+        let judged = outcome(&target, 400, &[], &body);
+        assert!(matches!(judged, Outcome::Retry { blame: Blame::Setup, .. }), "{said}: {judged:?}");
+        assert!(!target.target.tries_next(&response(400, &[], &body)), "{said}");
+    }
+    for code in ["STREAM_WILDCARD_MENTION_NOT_ALLOWED", "TOPIC_WILDCARD_MENTION_NOT_ALLOWED"] {
+        assert!(target.target.tries_next(&response(400, &[], &error(code))), "{code}");
     }
     assert!(target.target.doubts_secret(&response(401, &[], "")));
     assert!(matches!(outcome(&target, 400, &[], &error("BAD_REQUEST")), Outcome::Rejected { .. }));
