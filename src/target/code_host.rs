@@ -53,6 +53,12 @@ pub trait CodeHost: Keys + Debug + Send + Sync {
     /// The path of one of them.
     fn comment(&self, number: u64, id: u64) -> String;
 
+    /// The path of the commit `hash`, which is asked for where its status could not be set: for a host that says of one
+    /// which is not there that it failed itself.
+    fn commit(&self, _hash: &str) -> Option<String> {
+        None
+    }
+
     /// Judges an answer. `right` completes «the token may not …», `what` completes «refuses …».
     fn classify(&self, response: &Response, right: &str, what: &str, now: Timestamp) -> Outcome;
 }

@@ -118,6 +118,15 @@ impl<H: CodeHost> Comment<H> {
         request.long_answer = true;
         Ok(request)
     }
+
+    fn judge(&self, response: &Response, now: Timestamp) -> Outcome {
+        self.0.classify(response, "comment on this repository's pull requests", "this comment", now)
+    }
+
+    /// Whether a refusal is for the number of our requests, so that another one would fare no better.
+    fn is_limit(&self, response: &Response, now: Timestamp) -> bool {
+        matches!(self.judge(response, now), Outcome::RetryAfter { .. })
+    }
 }
 
 impl<H: CodeHost> Target for Comment<H> {
@@ -150,26 +159,27 @@ impl<H: CodeHost> Target for Comment<H> {
         secrets: &Resolved,
         now: Timestamp,
     ) -> Result<Option<Outbound>, RenderError> {
-        if asked.method != Method::GET || answer.status != 200 {
-            return Ok(None);
-        }
         let number = code_host::change_request(&delivery.event).map_err(RenderError::Unfit)?;
-        let marker = marker(&Message::of(&delivery.event));
-        // A page that is longer than is read is passed over: a second comment is better than none.
-        let comments = chat::json(answer);
-        let ours = comments
-            .as_array()
-            .into_iter()
-            .flatten()
-            .find(|comment| comment["body"].as_str().is_some_and(|body| body.starts_with(&marker)));
-        let request = match ours.and_then(|comment| comment["id"].as_u64()) {
-            Some(id) => self.0.request(H::UPDATE, &self.0.comment(number, id), secrets, now)?,
-            None => {
-                if let Some(page) = next_page(asked, answer).filter(|page| *page <= PAGES) {
-                    return self.page(number, page, secrets, now).map(Some);
+        let request = match (&asked.method, answer.status) {
+            (&Method::GET, 200) => {
+                let marker = marker(&Message::of(&delivery.event));
+                // A page that is longer than is read is passed over: a second comment is better than none.
+                let comments = chat::json(answer);
+                let ours = |comment: &&Value| comment["body"].as_str().is_some_and(|body| body.starts_with(&marker));
+                // The last one: those before it may be of somebody that we were once.
+                let ours = comments.as_array().into_iter().flatten().rev().find(ours);
+                let next = next_page(asked, answer).filter(|page| *page <= PAGES);
+                match (ours.and_then(|comment| comment["id"].as_u64()), next) {
+                    (Some(id), _) => self.0.request(H::UPDATE, &self.0.comment(number, id), secrets, now)?,
+                    (None, Some(page)) => return self.page(number, page, secrets, now).map(Some),
+                    (None, None) => self.0.request(Method::POST, &self.0.comments(number), secrets, now)?,
                 }
+            }
+            // It is gone by now, or of somebody else: anybody can write what ours begin with, and tokens change.
+            (method, 403 | 404) if *method == H::UPDATE && !self.is_limit(answer, now) => {
                 self.0.request(Method::POST, &self.0.comments(number), secrets, now)?
             }
+            _ => return Ok(None),
         };
         let body = chat::bodies(self, &delivery.event).into_iter().next().unwrap_or_default();
         Ok(Some(request.with_json(&body)))
@@ -181,7 +191,8 @@ impl<H: CodeHost> Target for Comment<H> {
             404 => Outcome::Rejected {
                 reason: "404: there is no such pull request, or the token may not see the repository".into(),
             },
-            _ => self.0.classify(response, "comment on this repository's pull requests", "this comment", now),
+            200..=299 if chat::is_page(response) => chat::foreign(response, "the host", "`api_url`"),
+            _ => self.judge(response, now),
         }
     }
 

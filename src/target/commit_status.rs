@@ -8,11 +8,13 @@ use ::http::Method;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::chat::{Draw, Size};
+use super::chat::{self, Draw, Size};
 use super::code_host::{self, CodeHost};
 use super::message::{Message, Step};
+use super::poke::busy;
 use super::text::{self, Unit};
 use super::{Class, Outbound, RenderError, Response, Target};
+use crate::domain::alert::Status;
 use crate::domain::delivery::Delivery;
 use crate::domain::event::{Event, Original};
 use crate::domain::outcome::Outcome;
@@ -43,6 +45,8 @@ impl<H: CodeHost> CommitStatus<H> {
             [alone] if !alone.text.is_empty() => text::line(&alone.text),
             _ => message.title.clone(),
         };
+        // The text of an alert that is over is often that of the one which began it.
+        let said = if message.status == Status::Resolved { format!("Resolved: {said}") } else { said };
         let description = text::cut(&said, H::DESCRIPTION, Unit::Characters);
         let step = message.step().unwrap_or(Step::Trigger);
         let mut body = self.0.status(step, context, &description);
@@ -102,8 +106,37 @@ impl<H: CodeHost> Target for CommitStatus<H> {
         Ok(vec![self.0.request(Method::POST, &path, secrets, now)?.with_json(&body)])
     }
 
+    fn follow_up(
+        &self,
+        delivery: &Delivery,
+        asked: &Outbound,
+        answer: &Response,
+        secrets: &Resolved,
+        now: Timestamp,
+    ) -> Result<Option<Outbound>, RenderError> {
+        match (&asked.method, answer.status) {
+            (&Method::POST, 500) => {
+                let commit = code_host::commit(&delivery.event, self.0.repository()).map_err(RenderError::Unfit)?;
+                let path = self.0.commit(commit);
+                path.map(|path| self.0.request(Method::GET, &path, secrets, now)).transpose()
+            }
+            // A repository that the token may not see would have been a 404 before.
+            (&Method::GET, 404) => {
+                Err(RenderError::Unfit("500: the repository has no such commit, or no longer".to_owned()))
+            }
+            _ => Ok(None),
+        }
+    }
+
     fn classify(&self, response: &Response, now: Timestamp) -> Outcome {
-        self.0.classify(response, "set statuses of this repository's commits", "this status", now)
+        match response.status {
+            // A status that was set is a 201: this is what the look for the commit found.
+            200 if chat::json(response)["sha"].is_string() => {
+                busy("500: the host failed to set the status, and the commit is there")
+            }
+            200 => chat::foreign(response, "the host", "`api_url`"),
+            _ => self.0.classify(response, "set statuses of this repository's commits", "this status", now),
+        }
     }
 
     fn as_draw(&self) -> Option<&dyn Draw> {

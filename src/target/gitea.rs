@@ -3,8 +3,12 @@
 //! `Authorization: token …`, with the scope `write:repository` for statuses and `write:issue` for comments, those on pull
 //! requests too; who sets a status has to be one who may write to the repository's code. All comments on a pull request come
 //! at once. No limits of texts are documented; ours are those of GitHub.
-//! Source: the API's description (/swagger.v1.json) and routers/api/v1 of go-gitea/gitea (api.go for scopes and rights);
-//! forgejo.org, "Access Token Scope" (read 2026-11).
+//!
+//! Oddities: the status of a commit that is not there is a 500, which says why to administrators only. So the commit is
+//! asked for then, of which a 404 says that it is not there.
+//! Source: the API's description (/swagger.v1.json), routers/api/v1 (api.go for scopes and rights, repo/status.go,
+//! repo/commits.go) and services/context/api.go of go-gitea/gitea, and of forgejo; forgejo.org, "Access Token Scope" (read
+//! 2026-11).
 
 use ::http::Method;
 use ::http::header::AUTHORIZATION;
@@ -71,6 +75,10 @@ impl CodeHost for Gitea {
 
     fn comment(&self, _number: u64, id: u64) -> String {
         format!("/issues/comments/{id}")
+    }
+
+    fn commit(&self, hash: &str) -> Option<String> {
+        Some(format!("/git/commits/{hash}?stat=false&verification=false&files=false"))
     }
 
     fn classify(&self, response: &Response, right: &str, what: &str, now: Timestamp) -> Outcome {

@@ -5,9 +5,12 @@
 //! a status have up to 255 characters each, a note a million.
 //!
 //! Oddities: a status that is set to what it is already is refused with 400 and "Cannot transition status"; that is
-//! taken for done. Setting a status makes a pipeline where the commit has none.
+//! taken for done. Setting a status makes a pipeline where the commit has none. A 404 says what there is not: "404 Project
+//! Not Found", but also "404 Commit Not Found", or "404 References for commit Not Found" where no branch has it any more.
+//! 409 is another update of the same commit's status, which is over within seconds.
 //! Sources: docs.gitlab.com, "Commits API" (set the pipeline status of a commit), "Notes API", and "Personal access tokens"
-//! for the scopes; for the lengths gitlab-org/gitlab, issues 501079 (a status's URL) and 426314 (a note). What is not
+//! for the scopes; gitlab-org/gitlab, lib/api/commit_statuses.rb and app/services/ci/create_commit_status_service.rb for
+//! the answers, and for the lengths issues 501079 (a status's URL) and 426314 (a note). What is not
 //! documented is the length of a status's name and description: they are taken to be like its URL's (read 2026-11).
 
 use ::http::{HeaderName, Method};
@@ -16,7 +19,7 @@ use serde_json::{Value, json};
 
 use super::code_host::CodeHost;
 use super::message::Step;
-use super::poke::{current, held};
+use super::poke::{busy, current, held};
 use super::{Outbound, RenderError, Response, classify_by_status, excerpt};
 use crate::domain::outcome::Outcome;
 use crate::domain::secret::{Resolved, SecretRef};
@@ -116,9 +119,13 @@ impl CodeHost for Gitlab {
             400 | 422 => Outcome::Rejected { reason: format!("{}: GitLab refuses {what}: {said}", response.status) },
             401 => held(format!("401: GitLab does not know the token, or it has expired: {said}")),
             403 => held(format!("403: the token may not {right}: {said}")),
-            404 => held(
-                "404: GitLab shows the token no such project or commit; are its name and the token's access right?",
-            ),
+            404 if ["404 Commit Not Found", "404 References for commit"].iter().any(|one| said.contains(one)) => {
+                Outcome::Rejected { reason: format!("404: the project has no such commit, or no longer: {said}") }
+            }
+            404 => held(format!(
+                "404: GitLab shows the token no such project; are its name and the token's access right? {said}"
+            )),
+            409 => busy(format!("409: GitLab is at {what} already: {said}")),
             _ => classify_by_status(response, now),
         }
     }

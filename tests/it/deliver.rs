@@ -621,8 +621,8 @@ async fn an_answer_that_repeats_what_it_was_sent_is_not_repeated() {
             world.work(vec![world.message("cluster", 1, 1)]).await;
             let records = world.state.records.lock().expect("lock").clone();
             let everything = format!("{:?} {:?} {:?}", world.dead.sent(), world.queue.sent(), records);
-            // The breaker keeps what it was told.
-            assert_eq!(everything.contains("***"), status == 404, "{status}: {everything}");
+            // The breaker keeps what it was told, and so does a dead letter.
+            assert_eq!(everything.contains("***"), matches!(status, 404 | 413), "{status}: {everything}");
             assert!(!everything.contains("hunter2") && !everything.contains(digest), "{status}: {everything}");
         }
     }
@@ -764,6 +764,38 @@ async fn an_operator_who_could_not_be_told_is_told_after_the_next_attempt() {
     world.sender.answer(401, "");
     world.work(vec![world.message("guarded", 1, 2)]).await;
     assert_eq!(world.notices().len(), 1);
+}
+
+/// An alert about a commit, for the target `status`.
+fn about_a_commit(number: u32, queued: Timestamp) -> Delivery {
+    let mut told = delivery("status", number, queued);
+    let mut alert =
+        Alert::new(format!("apps-{number}"), Status::Firing, Severity::Error, "Kustomization apps: BuildFailed");
+    alert.labels.insert("revision".into(), format!("main@sha1:{number:040}"));
+    told.event.detail = Detail::Alert(Box::new(Alerts::one(alert)));
+    told
+}
+
+#[tokio::test]
+async fn an_alert_about_a_commit_that_is_not_there_is_given_up_and_the_one_behind_it_passes() {
+    for (of, answers) in [
+        ("gitlab-status", vec![(404, r#"{"message":"404 Commit Not Found"}"#), (201, "{}")]),
+        ("gitea-status", vec![(500, r#"{"message":""}"#), (404, r#"{"message":"not found"}"#), (201, "{}")]),
+    ] {
+        let mut world = world();
+        world.deliverer.relay =
+            relay(&format!("targets: {{ status: {{ type: {of}, repository: acme/app, token: 'ssm:/token' }} }}"));
+        for (status, body) in answers {
+            world.sender.answer_with(Ok(response(status, &[], body)));
+        }
+        let message = |number| received(&about_a_commit(number, world.clock.now()), "status", number, 1);
+        assert!(world.work(vec![message(1), message(2)]).await.is_empty(), "{of}");
+        assert_eq!(world.queue.deleted(), ["status-1", "status-2"], "{of}");
+        let letters = world.letters();
+        let [letter] = letters.as_slice() else { panic!("{letters:?}") };
+        assert_eq!(letter.class, GivenUp::Rejected, "{of}");
+        assert!(letter.reason.contains("no such commit"), "{of}: {}", letter.reason);
+    }
 }
 
 #[tokio::test]

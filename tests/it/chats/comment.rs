@@ -38,16 +38,36 @@ fn the_first_comment_is_written_and_further_ones_change_it_in_place() {
         assert_eq!(look.method, "GET");
         assert!(look.url.starts_with(list) && look.long_answer && look.body.is_empty(), "{}", look.url);
         assert_eq!((first.method.as_str(), first.url.as_str()), ("POST", list));
-        let theirs = serde_json::json!({ "id": 6, "body": format!("> {}", text(&first)) });
+        let theirs = serde_json::json!({ "id": 8, "body": format!("> {}", text(&first)) });
+        let before = serde_json::json!({ "id": 6, "body": text(&first) });
         let ours = serde_json::json!({ "id": 7, "body": text(&first) });
-        let answer = serde_json::json!([theirs, ours]).to_string();
+        let answer = serde_json::json!([before, ours, theirs]).to_string();
         let changed = after(host, &look, &response(200, &[], &answer)).expect("it is changed");
         assert_eq!(format!("{} {}", changed.method, changed.url), one);
         assert_eq!(text(&changed), text(&first));
         // What writes it stands for itself, and so does an answer that is none.
         assert!(after(host, &changed, &response(200, &[], "{}")).is_none());
         assert!(after(host, &look, &response(403, &[], "[]")).is_none());
+        // What is gone by now, or of somebody else, such as the bot whose token we had before, is left as it is.
+        for status in [403, 404] {
+            let anew = after(host, &changed, &response(status, &[], "{}")).expect("written anew");
+            assert_eq!(
+                (anew.method.as_str(), anew.url.as_str(), text(&anew)),
+                ("POST", list, text(&first)),
+                "{status}"
+            );
+            assert!(after(host, &anew, &response(status, &[], "{}")).is_none(), "{status}");
+        }
     }
+}
+
+#[test]
+fn a_limit_of_requests_is_not_taken_for_somebody_elses_comment() {
+    let look = requests(&chat("github-comment"), "failed").remove(0);
+    let ours = text(&requests(&chat("github-comment"), "failed")[1]);
+    let answer = serde_json::json!([{ "id": 7, "body": ours }]).to_string();
+    let changed = after("github-comment", &look, &response(200, &[], &answer)).expect("it is changed");
+    assert!(after("github-comment", &changed, &response(403, &[("retry-after", "60")], "{}")).is_none());
 }
 
 #[test]

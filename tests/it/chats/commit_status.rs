@@ -32,8 +32,18 @@ fn what_fires_is_a_failure_of_its_commit_and_what_ends_it_a_success_under_the_sa
         let (failed, recovered) = (body(&failed), body(&recovered));
         assert_eq!(failed["state"], if host == "gitlab-status" { "failed" } else { "failure" });
         assert_eq!(recovered["state"], "success");
-        assert_eq!((&failed[context], &recovered[context]), (&failed[context], &failed[context]));
+        assert_eq!(recovered[context], failed[context]);
         assert_eq!(failed[context], "prod/Kustomization/flux-system/apps");
+    }
+}
+
+#[test]
+fn what_is_over_does_not_read_as_if_it_went_on() {
+    for (host, ..) in HOSTS {
+        let said =
+            |occasion| body(&requests(&chat(host), occasion)[0])["description"].as_str().expect("text").to_owned();
+        assert!(said("firing").starts_with("checkout-0 answers 5xx"), "{}", said("firing"));
+        assert!(said("resolved").starts_with("Resolved: checkout-0 answers 5xx"), "{}", said("resolved"));
     }
 }
 
@@ -132,8 +142,10 @@ fn every_answer_is_judged_as_its_host_means_it() {
     let rejected = |host: &str, status, body: &str| matches!(outcome(&chat(host), status, &[], body), Outcome::Rejected { reason } if reason.contains(body));
     for (host, ..) in HOSTS {
         assert_eq!(outcome(&chat(host), 201, &[], "{}"), Outcome::Delivered);
-        for status in [401, 403, 404] {
-            assert!(held(host, status, "no"), "{host} {status}");
+        for (status, said) in
+            [(401, "no"), (403, "no"), (404, "404 Project Not Found"), (404, r#"{"message":"not found"}"#)]
+        {
+            assert!(held(host, status, said), "{host} {status} {said}");
         }
         assert!(rejected(host, 422, "No commit found for SHA"), "{host}");
         let later = outcome(&chat(host), 429, &[("retry-after", "30")], "");
@@ -147,4 +159,45 @@ fn every_answer_is_judged_as_its_host_means_it() {
     assert!(rejected("gitlab-status", 400, "description is too long"));
     let already = "{\"message\":\"Cannot transition status via :run from :running\"}";
     assert_eq!(outcome(&chat("gitlab-status"), 400, &[], already), Outcome::Delivered);
+    let at_once = outcome(&chat("gitlab-status"), 409, &[], "Another update to this commit status is in progress");
+    assert!(matches!(at_once, Outcome::Retry { blame: Blame::Target, .. }), "{at_once:?}");
+}
+
+#[test]
+fn a_commit_that_is_not_there_costs_its_own_event_alone() {
+    let rejected = |host: &str, said: &str| {
+        let outcome = outcome(&chat(host), 404, &[], said);
+        assert!(matches!(&outcome, Outcome::Rejected { reason } if reason.contains("no such commit")), "{outcome:?}");
+    };
+    rejected("gitlab-status", r#"{"message":"404 Commit Not Found"}"#);
+    rejected("gitlab-status", r#"{"message":"404 References for commit Not Found"}"#);
+}
+
+/// It answers 500 for a commit that is not there, and tells administrators alone why.
+#[test]
+fn gitea_is_asked_for_the_commit_where_it_failed_to_set_its_status() {
+    let entry = chat("gitea-status");
+    let delivery = of(&entry, "failed");
+    let [status] = <[Outbound; 1]>::try_from(requests(&entry, "failed")).expect("one");
+    let then = |host: &str, asked: &Outbound, code: u16| {
+        let entry = chat(host);
+        let answer = response(code, &[], r#"{"message":"","url":"https://gitea.com/api/swagger"}"#);
+        entry.target.follow_up(&delivery, asked, &answer, &secrets(&entry), now())
+    };
+    let look = then("gitea-status", &status, 500).expect("rendered").expect("it is looked for");
+    let place = "https://gitea.com/api/v1/repos/acme/app/git/commits/3f1c2b7a9d0e4c5b6a7f8091a2b3c4d5e6f70812?";
+    assert!(look.method == "GET" && look.url.starts_with(place) && look.body.is_empty(), "{}", look.url);
+    assert!(look.headers["authorization"].is_sensitive());
+    let found = outcome(&entry, 200, &[], r#"{"sha":"3f1c2b7a9d0e4c5b6a7f8091a2b3c4d5e6f70812"}"#);
+    assert!(matches!(found, Outcome::Retry { blame: Blame::Target, .. }), "nothing was set: {found:?}");
+    let gone = then("gitea-status", &look, 404).expect_err("it is not there").to_string();
+    assert!(gone.contains("no such commit"), "{gone}");
+    for (host, asked, code) in [
+        ("gitea-status", &look, 500),
+        ("gitea-status", &status, 503),
+        ("gitea-status", &status, 404),
+        ("github-status", &status, 500),
+    ] {
+        assert!(then(host, asked, code).expect("rendered").is_none(), "{host} {code}");
+    }
 }
