@@ -483,7 +483,15 @@ impl Target for Flux {
                  or path: {}",
                 excerpt(response)
             )),
-            413 => Outcome::Rejected { reason: "413: the body is larger than a Receiver takes (3 MiB)".into() },
+            413 if empty => {
+                Outcome::Rejected { reason: "413: the body is larger than a Receiver takes (3 MiB)".into() }
+            }
+            413 => Outcome::Rejected {
+                reason: format!(
+                    "413: the body is larger than a Receiver takes (3 MiB), or than an ingress or proxy before it does: {}",
+                    excerpt(response)
+                ),
+            },
             429 => match asked(response, now) {
                 Some(wait) => Outcome::RetryAfter { wait, reason: "429: asked to wait".into() },
                 None => busy(

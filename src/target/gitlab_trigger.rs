@@ -3,11 +3,13 @@
 //! `POST /api/v4/projects/:id/trigger/pipeline` as a form with `token`, `ref` and `variables[NAME]`; the id is a number or
 //! the project's path, percent-encoded. Jobs find `$CI_PIPELINE_SOURCE == "trigger"` and our variables `SLUICE_KIND`,
 //! `SLUICE_ID`, `SLUICE_SOURCE`, `SLUICE_REPOSITORY`, `SLUICE_TAG`, `SLUICE_TAGS` (with commas), `SLUICE_DIGEST`,
-//! `SLUICE_EVENT`, `SLUICE_REF` and `SLUICE_COMMIT`, each where it is known. Success is 201. Source: docs.gitlab.com,
-//! "Pipeline trigger tokens API" and "Trigger pipelines with the API" (read 2026-11).
+//! `SLUICE_EVENT`, `SLUICE_REF`, `SLUICE_COMMIT`, `SLUICE_STATUS` and `SLUICE_SEVERITY`, each where it is known. Success is
+//! 201. Source: docs.gitlab.com, "Pipeline trigger tokens API", "Trigger pipelines with the API" and "Where variables can be
+//! used" (read 2026-11).
 //!
-//! Oddities: the token travels in the form, since a URL is what proxies log. What a user of the source may choose freely
-//! (messages, names) is no variable: GitLab's runner expands `$` in values. Jobs should quote what they use. A project
+//! Oddities: the token travels in the form, since a URL is what proxies log. GitLab and its runner expand `$NAME`, `${NAME}`
+//! and `%NAME%` in values, secrets and all: free texts (messages, titles) are no variables, and what is one (a branch can be
+//! named so) loses these characters. Jobs should quote what they use. A project
 //! may forbid pipeline variables, and new ones do until a maintainer sets a role that may use them; then GitLab refuses
 //! the request with "Insufficient permissions to set pipeline variables" (gitlab-org/gitlab issues 557381 and 502382).
 
@@ -43,7 +45,7 @@ fn variables(event: &Event) -> Vec<(&'static str, String)> {
         ("SLUICE_ID", event.id.clone()),
         ("SLUICE_SOURCE", event.source.to_string()),
     ];
-    let mut add = |name, value: Option<&str>| all.extend(value.map(|value| (name, value.to_owned())));
+    let mut add = |name, value: Option<&str>| all.extend(value.map(|value| (name, value.replace(['$', '%'], ""))));
     match &event.detail {
         Detail::ImagePush(push) => {
             add("SLUICE_REPOSITORY", Some(&push.repository));
@@ -61,7 +63,6 @@ fn variables(event: &Event) -> Vec<(&'static str, String)> {
         Detail::Alert(group) => {
             add("SLUICE_STATUS", Some(group.status().word()));
             add("SLUICE_SEVERITY", Some(group.severity().word()));
-            add("SLUICE_TITLE", group.title.as_deref().or(group.alerts.first().map(|alert| alert.title.as_str())));
         }
     }
     all

@@ -10,7 +10,7 @@
 //! end, all else that of its source.
 //!
 //! Answers are `{"error": {"code", "message", "status"}}`; whoever refuses a token says `{"error": "invalid_grant"}` with
-//! 400, and that is nothing a message could change. Nor could it change a failed precondition: no billing, no access to
+//! 400, and that is nothing a message could change; `internal_failure` and `temporarily_unavailable` pass by themselves. Nor could it change a failed precondition: no billing, no access to
 //! the key that the topic is encrypted with, a region that its policy leaves out. 409 is `ABORTED` for what is published,
 //! which Google's own clients try again.
 //! Sources: cloud.google.com, "Method: projects.topics.publish", "PubsubMessage", "Order messages", "Quotas and limits" and
@@ -25,9 +25,9 @@ use serde_json::{Value, json};
 
 use super::message::Message;
 use super::poke::{busy, current, held};
-use super::{Class, Outbound, RenderError, Response, Statement, Target, TokenRequest, chat};
+use super::{Class, Outbound, RenderError, Response, Statement, Target, TokenRequest, chat, not_now};
 use crate::domain::delivery::Delivery;
-use crate::domain::outcome::Outcome;
+use crate::domain::outcome::{Blame, Outcome};
 use crate::domain::secret::{Resolved, SecretRef};
 use crate::relay::format::{At, BaseUrl, Problems, Read, parsed};
 
@@ -64,6 +64,9 @@ impl Read for Resource {
         json!({ "type": "string", "pattern": "^[A-Za-z][A-Za-z0-9.:_~+-]*$" })
     }
 }
+
+/// What whoever gives tokens says of itself where it fails, with whatever status.
+const PASSING: &[&str] = &["internal_failure", "temporarily_unavailable"];
 
 /// Who gives tokens.
 const TOKENS: &str = "https://oauth2.googleapis.com/token";
@@ -107,11 +110,16 @@ impl Target for Googlepubsub {
         let error = &body["error"];
         if let Some(refused) = error.as_str() {
             let said = body["error_description"].as_str().unwrap_or_default();
-            return held(format!("{status}: Google gives the service account no token: {refused}: {said}"));
+            let reason = format!("{status}: Google gives the service account no token: {refused}: {said}");
+            return match status {
+                400 | 401 | 403 if !PASSING.contains(&refused) => held(reason),
+                _ => not_now(response, Blame::Target, reason, now),
+            };
         }
         let said = error["message"].as_str().unwrap_or_default();
         match status {
-            200 => Outcome::Accepted,
+            200 if body["messageIds"].is_array() => Outcome::Accepted,
+            200 => chat::foreign(response, "Pub/Sub", "`api_url`"),
             400 if error["status"] == "FAILED_PRECONDITION" => held(format!("400: the topic takes nothing: {said}")),
             401 => held(format!("401: Google does not take the service account's token: {said}")),
             403 => held(format!("403: the service account may not publish to this topic: {said}")),

@@ -1,6 +1,8 @@
 //! What is special to single target types: their keys, their answers, and checks of what they are sent by other code
 //! than ours.
 
+use sluice::domain::alert::{Alert, Alerts, Severity, Status};
+use sluice::domain::delivery::Delivery;
 use sluice::domain::event::Detail;
 use sluice::domain::outcome::{Blame, Outcome};
 use sluice::domain::secret::{Resolved, Secret};
@@ -363,6 +365,29 @@ fn what_gitlab_answers_a_trigger() {
     );
 }
 
+/// GitLab and its runner expand variables in the values of others, secrets and all.
+#[test]
+fn no_variable_of_a_pipeline_can_name_another_one() {
+    let relay = relay(TARGETS);
+    let variables = |delivery: &Delivery| {
+        let body = render(&relay.targets["gitlab-trigger"], delivery).body;
+        url::form_urlencoded::parse(&body).into_owned().collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let mut push = delivery("push.json");
+    if let Detail::Git(git) = &mut push.event.detail {
+        git.reference = Some("refs/heads/a-${CI_JOB_TOKEN}-%CI_JOB_TOKEN%".into());
+    }
+    assert_eq!(variables(&push)["variables[SLUICE_REF]"], "refs/heads/a-{CI_JOB_TOKEN}-CI_JOB_TOKEN");
+    let alert = Alert::new("k", Status::Firing, Severity::Error, "a $CI_JOB_TOKEN");
+    push.event.detail = Detail::Alert(Box::new(Alerts::one(alert)));
+    let told = variables(&push);
+    assert_eq!(
+        (told["variables[SLUICE_STATUS]"].as_str(), told["variables[SLUICE_SEVERITY]"].as_str()),
+        ("firing", "error")
+    );
+    assert!(told.values().all(|value| !value.contains("CI_JOB_TOKEN")), "{told:?}");
+}
+
 #[test]
 fn a_dispatch_does_not_dispatch_itself() {
     let relay = relay(
@@ -431,7 +456,7 @@ fn what_eventbridge_answers() {
             (200, &[], &denied, "retry", HELD, "AccessDeniedException: why"),
             (200, &[], &source, "retry", HELD, "NotAuthorizedForSource"),
             (200, &[], &malformed, "rejected", None, "MalformedDetail: why"),
-            (200, &[], "<html>", "retry", BUSY, "not EventBridge's"),
+            (200, &[], "<html>", "retry", HELD, "not EventBridge's"),
             (400, &[], &slow, "retry", BUSY, "pause"),
             (400, &[], &key, "retry", HELD, "UnrecognizedClientException"),
             (500, &[], &internal, "retry", BUSY, "InternalException"),
@@ -462,7 +487,8 @@ fn what_nats_answers_for_itself_and_for_a_stream() {
             name,
             &[
                 (0, &[], acknowledged, "accepted", None, ""),
-                (0, &[], "", "retry", BUSY, "not that of NATS"),
+                (0, &[], "", "retry", BUSY, "said nothing"),
+                (0, &[], "all right", "retry", HELD, "not that of NATS"),
                 (0, &[], &err("Authorization Violation"), "retry", HELD, "Authorization Violation"),
                 (0, &[], &err("User Authentication Expired"), "retry", HELD, "Expired"),
                 (0, &[], &err("authentication timeout"), "retry", BUSY, "timeout"),
@@ -485,7 +511,7 @@ fn what_nats_answers_for_itself_and_for_a_stream() {
             (503, &[], "", "retry", HELD, "no stream"),
             (0, &[], &error(10_054, "message size exceeds maximum allowed"), "rejected", None, "exceeds"),
             (0, &[], &error(10_077, "maximum messages exceeded"), "retry", BUSY, "maximum messages"),
-            (0, &[], "PONG", "retry", BUSY, "not that of NATS"),
+            (0, &[], "PONG", "retry", HELD, "not that of NATS"),
         ],
     );
 }
@@ -531,10 +557,15 @@ fn what_google_answers_a_publication_and_a_request_for_a_token() {
     let (argument, denied, missing) = (coded("INVALID_ARGUMENT"), coded("PERMISSION_DENIED"), coded("NOT_FOUND"));
     let (precondition, aborted) = (coded("FAILED_PRECONDITION"), coded("ABORTED"));
     let grant = r#"{"error":"invalid_grant","error_description":"Invalid JWT Signature."}"#;
+    let (failure, passing) = (r#"{"error":"internal_failure"}"#, r#"{"error":"temporarily_unavailable"}"#);
     check_answers(
         "googlepubsub",
         &[
             (200, &[], r#"{"messageIds":["1"]}"#, "accepted", None, ""),
+            (200, &[], "<html>", "retry", HELD, "`api_url`"),
+            (500, &[], failure, "retry", BUSY, "no token: internal_failure"),
+            (400, &[], passing, "retry", BUSY, "no token: temporarily_unavailable"),
+            (503, &[("retry-after", "9")], passing, "retry_after", None, "no token"),
             (400, &[], grant, "retry", HELD, "no token: invalid_grant: Invalid JWT Signature."),
             (400, &[], &argument, "rejected", None, "why"),
             (400, &[], &precondition, "retry", HELD, "takes nothing: why"),

@@ -502,6 +502,20 @@ fn what_a_receivers_answers_mean() {
     for status in [301, 307, 308, 413] {
         assert!(matches!(outcome(status, ""), Outcome::Rejected { .. }), "{status}");
     }
+    let by_an_ingress = outcome(413, "<html>nginx</html>");
+    assert!(matches!(&by_an_ingress, Outcome::Rejected { reason } if reason.contains("nginx")), "{by_an_ingress:?}");
+}
+
+#[test]
+fn whatever_passes_by_itself_waits_for_as_long_as_the_answer_asks() {
+    let relay = relay(TARGETS);
+    let (now, asked) = (NOW.parse().expect("time"), [("retry-after", "40")]);
+    for status in [408, 425, 429, 500, 502, 503, 504, 507] {
+        let outcome = relay.targets["http-event"].target.classify(&response(status, &asked, ""), now);
+        assert!(matches!(outcome, Outcome::RetryAfter { wait, .. } if wait.as_secs() == 40), "{status}: {outcome:?}");
+        let outcome = crate::chats::chat("discord").target.classify(&response(status, &asked, ""), now);
+        assert!(matches!(outcome, Outcome::RetryAfter { wait, .. } if wait.as_secs() == 40), "{status}: {outcome:?}");
+    }
 }
 
 #[test]
