@@ -330,6 +330,58 @@ fn no_service_is_sent_a_credential_out_of_a_text() {
     }
 }
 
+/// A proxy with a log-in, or a page of maintenance, answers 200 in the service's place. No message is at fault, and none
+/// has arrived.
+#[test]
+fn a_page_for_people_in_a_services_place_holds_the_target_and_loses_no_message() {
+    let page = "<!DOCTYPE html><html><title>Log in</title></html>";
+    let answer = response(200, &[("content-type", "text/html; charset=utf-8")], page);
+    for (name, entry) in &relay(CHATS).targets {
+        // AWS signs what it answers to by TLS alone as well, but nobody stands between us and it.
+        if requests(entry, "failed").iter().any(|request| request.aws.is_some()) {
+            continue;
+        }
+        let held = entry.target.classify(&answer, now());
+        assert!(
+            matches!(&held, Outcome::Retry { blame: Blame::Setup, reason } if reason.contains("log in")),
+            "{name}: {held:?}"
+        );
+        assert!(!entry.target.tries_next(&answer), "{name}");
+    }
+    // What should be JSON and is not need not be a page.
+    for name in [
+        "dingtalk",
+        "grafana",
+        "lark",
+        "matrix",
+        "ntfy",
+        "pushover",
+        "sentry",
+        "slack-token",
+        "splunk-oncall",
+        "telegram",
+        "wecom",
+        "zulip",
+    ] {
+        let held = outcome(&chat(name), 200, &[], "all right");
+        assert!(matches!(held, Outcome::Retry { blame: Blame::Setup, .. }), "{name}: {held:?}");
+    }
+}
+
+#[test]
+fn what_is_told_of_beginnings_and_ends_alone_knows_a_delivery_again() {
+    let relay = relay(CHATS);
+    let told_of_all = |entry: &TargetEntry| {
+        let news = of(entry, "image").event;
+        !entry.target.wants(&news, None).is_err_and(|why| why.contains("what begins and ends"))
+    };
+    let known: Vec<_> = relay.targets.values().filter(|entry| !told_of_all(entry)).collect();
+    assert!(known.iter().all(|entry| entry.target.is_idempotent()), "{known:?}");
+    let types: std::collections::BTreeSet<_> = known.iter().map(|entry| entry.of.name).collect();
+    let services = ["grafana-irm", "incidentio", "jsm", "opsgenie", "pagerduty", "sentry", "splunk-oncall"];
+    assert_eq!(types.into_iter().collect::<Vec<_>>(), services);
+}
+
 mod alertmanager;
 mod amazonq;
 mod comment;
