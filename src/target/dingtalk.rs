@@ -12,7 +12,7 @@
 //! the robot is muted for ten, 90030 («webhook over limit») for the calls that the organisation has, -1 for a service that is
 //! busy. It knows no idempotent send.
 //!
-//! A robot that takes only what holds a keyword can have the word [`NAME`], which every message ends with.
+//! A robot that takes only what holds a keyword can have the word [`NAME`], which stands at the end of every message.
 //! Sources: open.dingtalk.com, "Custom robots" (sending, security settings), Alibaba Cloud's table of its codes, and
 //! answers as people report them, the sources differing on 300001 (read 2026-11).
 

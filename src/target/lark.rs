@@ -10,7 +10,7 @@
 //! 9499, with a text of «frequency limited» or «too many request»; 9499 with another text is a malformed message. It knows no
 //! idempotent send.
 //!
-//! A bot that takes only what holds a keyword can have the word [`NAME`], which every message ends with.
+//! A bot that takes only what holds a keyword can have the word [`NAME`], which stands at the end of every message.
 //! Sources: open.larksuite.com, "Custom bot usage guide"; fluxcd/notification-controller's lark.go; answers as people
 //! report them (ccfos/nightingale issue 1437 for 9499), the full list of codes being nowhere (read 2026-11).
 
