@@ -19,6 +19,7 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use serde_json::json;
+use tokio::sync::RwLock;
 use tokio::time::Instant;
 
 use breaker::{Breaker, Gate};
@@ -26,13 +27,15 @@ use breaker::{Breaker, Gate};
 use crate::domain::delivery::{DeadLetter, Delivery};
 use crate::domain::name::Name;
 use crate::domain::outcome::{Blame, GivenUp, Outcome};
+use crate::domain::secret::Resolved;
 use crate::domain::signature;
 use crate::port::{
-    Clock, Key, Message, Meter, Of, Outbox, Queue, Received, Record, SendError, Sender, State, Unavailable, Unit,
+    Clock, Connection, Key, Message, Meter, Of, Outbox, Queue, Received, Record, SendError, Sender, State, Unavailable,
+    Unit,
 };
 use crate::relay::{Relay, TargetEntry, Unanswered};
 use crate::secrets::SecretStore;
-use crate::target::{Class, RenderError, Response};
+use crate::target::{Class, Outbound, RenderError, Response};
 
 /// The first wait after a failed attempt; it doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -55,7 +58,7 @@ const LEAST: Duration = Duration::from_secs(2);
 /// For how long after a token was changed the one before it may still be the other side's.
 const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 /// One time-out per target is set aside in this time; if the next one times out, too, it is the target's.
-const TIME_OUT_PROBE: Duration = Duration::from_secs(10 * 60);
+const TIME_OUTS_APART: Duration = Duration::from_secs(10 * 60);
 
 /// Takes deliveries off the queue and to their targets.
 pub struct Deliverer {
@@ -77,14 +80,21 @@ pub struct Deliverer {
     pub meter: Arc<dyn Meter>,
     /// A random number from 0 to 1, for jitter.
     pub chance: fn() -> f64,
+    /// What it has seen so far; empty at first.
+    pub memory: Memory,
+}
+
+/// What a [`Deliverer`] remembers while its process lives.
+#[derive(Debug, Default)]
+pub struct Memory {
     /// Held by all who work; alone by who tries a message that may end the process.
-    pub alone: tokio::sync::RwLock<()>,
-    /// Set when the process is about to end: nothing new is begun, and what was not begun goes back at once.
-    pub stopping: AtomicBool,
+    alone: RwLock<()>,
+    /// Whether the process is about to end.
+    stopping: AtomicBool,
     /// Targets at which an attempt timed out and none has passed since.
-    pub timed_out: Mutex<BTreeSet<Name>>,
+    timed_out: Mutex<BTreeSet<Name>>,
     /// When each target's breaker was last looked at by the way.
-    pub looked: Mutex<BTreeMap<Name, Timestamp>>,
+    looked: Mutex<BTreeMap<Name, Timestamp>>,
 }
 
 /// What is known of earlier attempts at a message.
@@ -127,11 +137,46 @@ enum End {
 struct Work {
     delivery: Delivery,
     attempts: Attempts,
-    /// The open breaker that it was tried in spite of.
-    probed: Option<Breaker>,
+    /// The open breaker whose trial it is.
+    trial: Option<Breaker>,
+}
+
+/// What an attempt sends with.
+struct Exchange<'a> {
+    entry: &'a TargetEntry,
+    delivery: &'a Delivery,
+    secrets: &'a Resolved,
+    connection: Connection,
+    /// When the attempt's time is over.
+    ends: Instant,
+}
+
+/// Why an attempt has no answer that could be judged.
+enum NoAnswer {
+    /// There was nothing that could be sent.
+    NotSent(RenderError),
+    /// It was sent, or was to be, and no answer came.
+    Sent(SendError),
+}
+
+impl From<RenderError> for NoAnswer {
+    fn from(error: RenderError) -> Self {
+        Self::NotSent(error)
+    }
+}
+
+impl From<SendError> for NoAnswer {
+    fn from(error: SendError) -> Self {
+        Self::Sent(error)
+    }
 }
 
 impl Deliverer {
+    /// Says that the process is about to end: nothing new is begun, and what was not begun goes back at once.
+    pub fn set_stopping(&self) {
+        self.memory.stopping.store(true, Ordering::Relaxed);
+    }
+
     /// Works on messages that were handed out, until `deadline`. Returns those that stay on the queue; all others
     /// are deleted already.
     pub async fn work(&self, messages: Vec<Received>, deadline: Instant) -> Vec<Received> {
@@ -143,7 +188,7 @@ impl Deliverer {
         let mut kept = Vec::new();
         let mut postponed = Vec::new();
         {
-            let _with_others = self.alone.read().await;
+            let _with_others = self.memory.alone.read().await;
             for end in join_all(groups.into_values().map(|group| self.group(group, deadline))).await {
                 match end {
                     End::Kept(messages) => kept.extend(messages),
@@ -154,7 +199,7 @@ impl Deliverer {
         for mut group in postponed {
             loop {
                 let fate = {
-                    let _without_others = self.alone.write().await;
+                    let _without_others = self.memory.alone.write().await;
                     self.first_of(&group, deadline, true).await
                 };
                 group = match self.settle(group, fate).await {
@@ -164,7 +209,7 @@ impl Deliverer {
                         break;
                     }
                 };
-                let _with_others = self.alone.read().await;
+                let _with_others = self.memory.alone.read().await;
                 match self.group(group, deadline).await {
                     End::Kept(messages) => {
                         kept.extend(messages);
@@ -194,7 +239,7 @@ impl Deliverer {
 
     async fn first_of(&self, group: &VecDeque<Received>, deadline: Deadline, alone: bool) -> Fate {
         let Some(message) = group.front() else { return Fate::Held(Duration::ZERO) };
-        if self.stopping.load(Ordering::Relaxed) {
+        if self.memory.stopping.load(Ordering::Relaxed) {
             return Fate::Held(Duration::ZERO);
         }
         match AssertUnwindSafe(self.message(message, deadline, alone)).catch_unwind().await {
@@ -260,21 +305,21 @@ impl Deliverer {
             }
         };
         let Some(time) = self.time_for(entry, deadline) else { return Fate::Held(Duration::ZERO) };
-        let probed = match self.gate(entry, &delivery, message.receives).await {
+        let trial = match self.gate(entry, &delivery, message.receives).await {
             Ok(Gate::Closed) => None,
-            Ok(Gate::Probe(breaker)) => Some(breaker),
+            Ok(Gate::HalfOpen(breaker)) => Some(breaker),
             Ok(Gate::Open(breaker)) => return self.not_tried(message, entry, delivery, attempts, breaker).await,
             Err(Unavailable { what, message }) => {
                 tracing::error!(delivery = %delivery.id, error = %message, "the {what} cannot be reached");
                 return Fate::Held(STATE_WAIT);
             }
         };
-        let work = Work { delivery, attempts, probed };
+        let work = Work { delivery, attempts, trial };
         if message.receives.saturating_sub(attempts.receives) > SUSPICIOUS_AFTER {
             if attempts.alone {
                 let reason = "every attempt at it, the last one alone, ended the process that made it".to_owned();
                 let count = work.delivery.attempts + attempts.count;
-                self.leave(&work.delivery.target, work.probed).await;
+                self.release_trial(&work.delivery.target, work.trial).await;
                 return self.bury(message, work.delivery, count, GivenUp::Crashed, reason).await;
             }
             if !alone {
@@ -300,64 +345,72 @@ impl Deliverer {
 
     /// One attempt: render, send, classify; twice where the secret turns out to have changed.
     async fn attempt(&self, entry: &TargetEntry, delivery: &Delivery, time: Duration) -> Result<Outcome, SendError> {
-        let started = Instant::now();
-        for reread in [false, true] {
+        let ends = Instant::now() + time;
+        let mut reread = false;
+        loop {
             let found = self.secrets.find(entry.secrets(), Some(GRACE)).await;
             let connection = match found.connection(&self.relay, entry) {
                 Ok(connection) => connection,
                 Err(reason) => return Ok(Outcome::Retry { blame: Blame::Target, reason }),
             };
-            let unrendered = |error| match error {
-                RenderError::NoSecret(reference) => {
-                    Outcome::Retry { blame: Blame::Target, reason: found.without(&reference) }
+            let exchange = Exchange { entry, delivery, secrets: &found.resolved, connection, ends };
+            let (response, outcome) = match self.try_renderings(&exchange).await {
+                Ok(judged) => judged,
+                Err(NoAnswer::NotSent(RenderError::NoSecret(reference))) => {
+                    return Ok(Outcome::Retry { blame: Blame::Target, reason: found.without(&reference) });
                 }
-                RenderError::UnusableSecret(reason) => Outcome::Retry { blame: Blame::Setup, reason },
-                RenderError::Unfit(reason) => Outcome::Rejected { reason },
-            };
-            let requests = match entry.target.render(delivery, &found.resolved, self.clock.now()) {
-                Ok(requests) => requests,
-                Err(error) => return Ok(unrendered(error)),
-            };
-            // The first answer counts, unless a later one says more: it passes, it ends the row, or it comes from
-            // something that looked at the event, which the first did not.
-            let mut judged: Option<(Response, Outcome)> = None;
-            for mut request in requests {
-                let mut response = loop {
-                    // All requests of an attempt share its time.
-                    let left = time.saturating_sub(started.elapsed()).max(LEAST);
-                    let response = self.sender.send(request.clone(), &connection, left).await?;
-                    let (secrets, now) = (&found.resolved, self.clock.now());
-                    match entry.target.follow_up(delivery, &request, &response, secrets, now) {
-                        Ok(Some(next)) => request = next,
-                        Ok(None) => break response,
-                        Err(error) => return Ok(unrendered(error)),
-                    }
-                };
-                // Some repeat what they are sent, and what they say goes into logs and dead letters.
-                let credentials = request.credentials();
-                let secrets = found.resolved.accepted(entry.secrets()).map(|secret| secret.expose());
-                response.mask(secrets.chain(credentials.iter().map(Vec::as_slice)));
-                let outcome = entry.target.classify(&response, self.clock.now());
-                let passed = matches!(outcome, Outcome::Delivered | Outcome::Accepted);
-                let next = !passed && entry.target.tries_next(&response);
-                let looked = |outcome: &Outcome| matches!(outcome, Outcome::Retry { blame: Blame::Event, .. });
-                let says_more = judged.as_ref().is_none_or(|(_, first)| looked(&outcome) && !looked(first));
-                if says_more || !next {
-                    judged = Some((response, outcome));
+                Err(NoAnswer::NotSent(RenderError::UnusableSecret(reason))) => {
+                    return Ok(Outcome::Retry { blame: Blame::Setup, reason });
                 }
-                if !next {
-                    break;
-                }
-            }
-            let Some((response, outcome)) = judged else {
-                return Ok(Outcome::Rejected { reason: "there is nothing to send".into() });
+                Err(NoAnswer::NotSent(RenderError::Unfit(reason))) => return Ok(Outcome::Rejected { reason }),
+                Err(NoAnswer::Sent(error)) => return Err(error),
             };
-            let doubtful = !reread && entry.target.doubts_secret(&response);
-            if !(doubtful && self.secrets.refresh(entry.secrets()).await) {
+            let doubtful = entry.target.doubts_secret(&response);
+            if reread || !doubtful || !self.secrets.refresh(entry.secrets()).await {
                 return Ok(outcome);
             }
+            reread = true;
         }
-        Ok(Outcome::Retry { blame: Blame::Target, reason: "the secret changed while it was used".into() })
+    }
+
+    /// Sends what the target renders, one rendering after the other while it wants the next one. The first answer counts,
+    /// unless a later one says more: it passes, it ends the row, or it comes from something that looked at the event, which
+    /// the first did not.
+    async fn try_renderings(&self, exchange: &Exchange<'_>) -> Result<(Response, Outcome), NoAnswer> {
+        let Exchange { entry, delivery, secrets, .. } = exchange;
+        let mut judged: Option<(Response, Outcome)> = None;
+        for request in entry.target.render(delivery, secrets, self.clock.now())? {
+            let response = self.exchange(exchange, request).await?;
+            let outcome = entry.target.classify(&response, self.clock.now());
+            let ends_row = outcome.reason().is_none() || !entry.target.tries_next(&response);
+            let looked = |outcome: &Outcome| matches!(outcome, Outcome::Retry { blame: Blame::Event, .. });
+            if ends_row {
+                return Ok((response, outcome));
+            }
+            if judged.as_ref().is_none_or(|(_, first)| looked(&outcome) && !looked(first)) {
+                judged = Some((response, outcome));
+            }
+        }
+        judged.ok_or_else(|| RenderError::Unfit("there is nothing to send".into()).into())
+    }
+
+    /// Sends a request and what follows it up. The last answer, without the credentials that it may repeat.
+    async fn exchange(&self, exchange: &Exchange<'_>, mut request: Outbound) -> Result<Response, NoAnswer> {
+        let Exchange { entry, delivery, secrets, connection, ends } = exchange;
+        let mut response = loop {
+            // All requests of an attempt share its time.
+            let left = ends.saturating_duration_since(Instant::now()).max(LEAST);
+            let response = self.sender.send(request.clone(), connection, left).await?;
+            match entry.target.follow_up(delivery, &request, &response, secrets, self.clock.now())? {
+                Some(next) => request = next,
+                None => break response,
+            }
+        };
+        // Some repeat what they are sent, and what they say goes into logs and dead letters.
+        let credentials = request.credentials();
+        let accepted = secrets.accepted(entry.secrets()).map(|secret| secret.expose());
+        response.mask(accepted.chain(credentials.iter().map(Vec::as_slice)));
+        Ok(response)
     }
 
     async fn judge(
@@ -368,7 +421,7 @@ impl Deliverer {
         outcome: Result<Outcome, SendError>,
         took: Duration,
     ) -> Fate {
-        let Work { delivery, attempts, probed } = work;
+        let Work { delivery, attempts, trial } = work;
         let timed_out = matches!(outcome, Err(SendError::TimedOut(_)));
         let unanswered = timed_out || matches!(outcome, Err(SendError::Broken(_)));
         let outcome = outcome.unwrap_or_else(|error| match error {
@@ -380,12 +433,6 @@ impl Deliverer {
         let of = Of::Target(target.as_str());
         self.meter.record("Attempts", of, 1.0, Unit::Count);
         let total = delivery.attempts + attempts.count + 1;
-        let (reason, asked, blame) = match &outcome {
-            Outcome::Delivered | Outcome::Accepted => (None, None, Blame::Target),
-            Outcome::RetryAfter { wait, reason } => (Some(reason.clone()), Some(*wait), Blame::Target),
-            Outcome::Retry { blame, reason } => (Some(reason.clone()), None, *blame),
-            Outcome::Rejected { reason } => (Some(reason.clone()), None, Blame::Event),
-        };
         tracing::info!(
             delivery = %delivery.id,
             event = %delivery.event.id,
@@ -394,42 +441,48 @@ impl Deliverer {
             outcome = outcome.word(),
             attempt = total,
             milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            reason,
+            reason = outcome.reason(),
             "attempt"
         );
-        let Some(reason) = reason else {
-            let fate = self.delivered(message, &delivery, attempts).await;
-            self.mended(entry, &target, probed).await;
-            return fate;
-        };
-        self.meter.record("AttemptsFailed", of, 1.0, Unit::Count);
-        if matches!(outcome, Outcome::Rejected { .. }) {
-            self.leave(&target, probed).await;
-            return self.bury(message, delivery, total, GivenUp::Rejected, reason).await;
+        if outcome.reason().is_some() {
+            self.meter.record("AttemptsFailed", of, 1.0, Unit::Count);
         }
+        let (blame, reason, asked) = match outcome {
+            Outcome::Delivered | Outcome::Accepted => {
+                let fate = self.delivered(message, &delivery, attempts).await;
+                self.on_success(entry, &target, trial).await;
+                return fate;
+            }
+            Outcome::Rejected { reason } => {
+                self.release_trial(&target, trial).await;
+                return self.bury(message, delivery, total, GivenUp::Rejected, reason).await;
+            }
+            Outcome::RetryAfter { wait, reason } => (Blame::Target, reason, wait),
+            Outcome::Retry { blame, reason } => (blame, reason, Duration::ZERO),
+        };
         if unanswered && !entry.target.is_idempotent() && entry.keys.unanswered() == Unanswered::GiveUp {
-            self.leave(&target, probed).await;
+            self.release_trial(&target, trial).await;
             let reason = format!("{reason}; it may have arrived, and `retry.unanswered` says not to repeat it then");
             return self.bury(message, delivery, total, GivenUp::Unanswered, reason).await;
         }
-        let Ok(held) = self.broken(entry, &target, probed, (blame, &reason), asked).await else {
-            return Fate::Held(STATE_WAIT.max(asked.unwrap_or_default()));
+        let Ok(held) = self.on_failure(entry, &target, trial, (blame, &reason), asked).await else {
+            return Fate::Held(STATE_WAIT.max(asked));
         };
         let Some(left) = self.left(entry, &delivery) else {
             return self.expire(message, entry, delivery, total, &reason).await;
         };
         let ended = Attempts { count: attempts.count + 1, receives: message.receives, alone: false };
         if self.note(entry, &delivery, ended).await.is_err() {
-            return Fate::Held(STATE_WAIT.max(asked.unwrap_or_default()));
+            return Fate::Held(STATE_WAIT.max(asked));
         }
         let is_aside = message.group != target.as_str();
         if entry.target.class() == Class::InCluster && !is_aside && total >= SET_ASIDE_AFTER {
-            let aside = if timed_out { self.may_probe(&target).await } else { blame == Blame::Event };
+            let aside = if timed_out { self.may_set_aside_timeout(&target).await } else { blame == Blame::Event };
             if aside {
                 return self.set_aside(message, delivery, total).await;
             }
         }
-        let wait = held.unwrap_or_else(|| self.wait(total).max(asked.unwrap_or_default()));
+        let wait = held.unwrap_or_else(|| self.wait(total).max(asked));
         Fate::Held(wait.min(left).clamp(FIRST_WAIT, LONGEST_HOLD))
     }
 
@@ -479,21 +532,22 @@ impl Deliverer {
         let age = self.clock.now().duration_since(delivery.queued);
         self.meter.record("Deliveries", of, 1.0, Unit::Count);
         self.meter.record("DeliveryTime", of, age.as_secs_f64() * 1000.0, Unit::Milliseconds);
-        let probing = self.timed_out.lock().unwrap_or_else(PoisonError::into_inner).remove(&delivery.target);
+        let had_timed_out =
+            self.memory.timed_out.lock().unwrap_or_else(PoisonError::into_inner).remove(&delivery.target);
         if attempts != Attempts::default() {
             self.forget(&attempts_key(delivery)).await;
         }
-        if probing {
-            self.forget(&probe_key(&delivery.target)).await;
+        if had_timed_out {
+            self.forget(&time_out_key(&delivery.target)).await;
         }
         self.off_the_queue(message).await
     }
 
     /// Whether a delivery that timed out is set aside, to see if the next one passes.
-    async fn may_probe(&self, target: &Name) -> bool {
-        self.timed_out.lock().unwrap_or_else(PoisonError::into_inner).insert(target.clone());
-        let record = Record { value: json!({}), expires: later(self.clock.now(), TIME_OUT_PROBE) };
-        self.state.create(&probe_key(target), record).await.unwrap_or(false)
+    async fn may_set_aside_timeout(&self, target: &Name) -> bool {
+        self.memory.timed_out.lock().unwrap_or_else(PoisonError::into_inner).insert(target.clone());
+        let record = Record { value: json!({}), expires: later(self.clock.now(), TIME_OUTS_APART) };
+        self.state.create(&time_out_key(target), record).await.unwrap_or(false)
     }
 
     /// Puts a delivery on the queue anew, in a group of its own, so that those behind it can pass.
@@ -528,7 +582,7 @@ impl Deliverer {
         let Some(entry) = self.relay.targets.get(&delivery.target) else { return Fate::Held(LONGEST_WAIT) };
         let attempts = self.attempts(message, &delivery).await.unwrap_or_default();
         let outcome = Outcome::Retry { blame: Blame::Event, reason: "working on it panicked".into() };
-        self.judge(message, entry, Work { delivery, attempts, probed: None }, Ok(outcome), Duration::ZERO).await
+        self.judge(message, entry, Work { delivery, attempts, trial: None }, Ok(outcome), Duration::ZERO).await
     }
 
     async fn bury_unreadable(&self, message: &Received, reason: String) -> Fate {
@@ -647,7 +701,7 @@ fn attempts_key(delivery: &Delivery) -> Key {
     Key { pk: state_of(&delivery.target), sk: format!("{NOTED}{}#{}", delivery.id, delivery.generation) }
 }
 
-fn probe_key(target: &Name) -> Key {
+fn time_out_key(target: &Name) -> Key {
     Key { pk: state_of(target), sk: "time-out".into() }
 }
 

@@ -318,10 +318,7 @@ pub fn deliver() -> std::process::ExitCode {
             clock,
             meter: house.meter.clone(),
             chance: chance::number,
-            alone: Default::default(),
-            timed_out: Default::default(),
-            looked: Default::default(),
-            stopping: Default::default(),
+            memory: Default::default(),
         };
         // What an agent delivers to is the agent's, its secrets too. An agent's relay file has targets and nothing else.
         let is_agents = house.relay.sources.is_empty();

@@ -1,7 +1,7 @@
 //! Delivery: the rules of the queue.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -61,10 +61,7 @@ fn world() -> World {
         clock: clock.clone(),
         meter: meter.clone(),
         chance: || 0.5,
-        alone: Default::default(),
-        timed_out: Mutex::default(),
-        looked: Mutex::default(),
-        stopping: Default::default(),
+        memory: Default::default(),
     };
     World { deliverer, secrets, queue, dead, state, sender, clock, meter }
 }
