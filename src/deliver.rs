@@ -49,8 +49,11 @@ const JITTER: f64 = 0.2;
 const SET_ASIDE_AFTER: u32 = 3;
 /// A message handed out this often without the recorded end of an attempt may be what ends the process.
 const SUSPICIOUS_AFTER: u32 = 5;
-/// How long messages are held when our own state cannot be reached.
-const STATE_WAIT: Duration = Duration::from_secs(5);
+/// How long a message is held when our state or the dead-letter queue cannot be reached, for each time that it was handed
+/// out: what was handed out a thousand times the queue gives up by itself, and without a reason.
+const OUTAGE_WAIT: Duration = Duration::from_secs(5);
+/// The longest that it is held then, so that deliveries go on soon after the outage.
+const LONGEST_OUTAGE_WAIT: Duration = Duration::from_secs(5 * 60);
 /// What is kept back of a function's time for what follows an attempt.
 const RESERVE: Duration = Duration::from_secs(6);
 /// What a second request of an attempt gets at least, however long the first one took.
@@ -95,6 +98,8 @@ pub struct Memory {
     timed_out: Mutex<BTreeSet<Name>>,
     /// When each target's breaker was last looked at by the way.
     looked: Mutex<BTreeMap<Name, Timestamp>>,
+    /// When the state could last not be reached.
+    without_state: Mutex<Option<Timestamp>>,
 }
 
 /// What is known of earlier attempts at a message.
@@ -279,12 +284,16 @@ impl Deliverer {
         }
         let Ok(delivery) = Delivery::decode(&message.body) else { return };
         let Some(entry) = self.relay.targets.get(&delivery.target) else { return };
-        if let Ok(attempts) = self.attempts(message, &delivery).await
-            && attempts.receives < message.receives
-        {
+        let noted = async {
+            let attempts = self.attempts(message, &delivery).await?;
+            if attempts.receives >= message.receives {
+                return Ok(());
+            }
+            self.note(entry, &delivery, Attempts { receives: message.receives, alone: false, ..attempts }).await
+        };
+        if let Err(error) = noted.await {
             // What cannot be noted now is noted the next time.
-            let _ =
-                self.note(entry, &delivery, Attempts { receives: message.receives, alone: false, ..attempts }).await;
+            self.without_state(message, &error);
         }
     }
 
@@ -299,23 +308,21 @@ impl Deliverer {
         };
         let attempts = match self.attempts(message, &delivery).await {
             Ok(attempts) => attempts,
-            Err(Unavailable { what, message }) => {
-                tracing::error!(delivery = %delivery.id, error = %message, "the {what} cannot be reached");
-                return Fate::Held(STATE_WAIT);
-            }
+            Err(error) => return Fate::Held(self.without_state(message, &error)),
         };
         let Some(time) = self.time_for(entry, deadline) else { return Fate::Held(Duration::ZERO) };
         let trial = match self.gate(entry, &delivery, message.receives).await {
             Ok(Gate::Closed) => None,
             Ok(Gate::HalfOpen(breaker)) => Some(breaker),
             Ok(Gate::Open(breaker)) => return self.not_tried(message, entry, delivery, attempts, breaker).await,
-            Err(Unavailable { what, message }) => {
-                tracing::error!(delivery = %delivery.id, error = %message, "the {what} cannot be reached");
-                return Fate::Held(STATE_WAIT);
-            }
+            Err(error) => return Fate::Held(self.without_state(message, &error)),
         };
-        let work = Work { delivery, attempts, trial };
-        if message.receives.saturating_sub(attempts.receives) > SUSPICIOUS_AFTER {
+        let mut work = Work { delivery, attempts, trial };
+        let unended = message.receives.saturating_sub(attempts.receives) > SUSPICIOUS_AFTER;
+        if unended && self.state_was_away() {
+            // It came back again and again while that could not be noted.
+            work.attempts = Attempts { receives: message.receives, alone: false, ..attempts };
+        } else if unended {
             if attempts.alone {
                 let reason = "every attempt at it, the last one alone, ended the process that made it".to_owned();
                 let count = work.delivery.attempts + attempts.count;
@@ -323,11 +330,13 @@ impl Deliverer {
                 return self.bury(message, work.delivery, count, GivenUp::Crashed, reason).await;
             }
             if !alone {
+                self.release_trial(&work.delivery.target, work.trial).await;
                 return Fate::Suspicious;
             }
-            if self.note(entry, &work.delivery, Attempts { alone: true, ..attempts }).await.is_err() {
-                return Fate::Held(STATE_WAIT);
-            }
+            work.attempts.alone = true;
+        }
+        if unended && let Err(error) = self.note(entry, &work.delivery, work.attempts).await {
+            return Fate::Held(self.without_state(message, &error));
         }
         let started = Instant::now();
         let outcome = self.attempt(entry, &work.delivery, time).await;
@@ -465,15 +474,16 @@ impl Deliverer {
             let reason = format!("{reason}; it may have arrived, and `retry.unanswered` says not to repeat it then");
             return self.bury(message, delivery, total, GivenUp::Unanswered, reason).await;
         }
-        let Ok(held) = self.on_failure(entry, &target, trial, (blame, &reason), asked).await else {
-            return Fate::Held(STATE_WAIT.max(asked));
+        let held = match self.on_failure(entry, &target, trial, (blame, &reason), asked).await {
+            Ok(held) => held,
+            Err(error) => return Fate::Held(self.without_state(message, &error).max(asked)),
         };
         let Some(left) = self.left(entry, &delivery) else {
             return self.expire(message, entry, delivery, total, &reason).await;
         };
         let ended = Attempts { count: attempts.count + 1, receives: message.receives, alone: false };
-        if self.note(entry, &delivery, ended).await.is_err() {
-            return Fate::Held(STATE_WAIT.max(asked));
+        if let Err(error) = self.note(entry, &delivery, ended).await {
+            return Fate::Held(self.without_state(message, &error).max(asked));
         }
         let is_aside = message.group != target.as_str();
         if entry.target.class() == Class::InCluster && !is_aside && total >= SET_ASIDE_AFTER {
@@ -547,7 +557,10 @@ impl Deliverer {
     async fn may_set_aside_timeout(&self, target: &Name) -> bool {
         self.memory.timed_out.lock().unwrap_or_else(PoisonError::into_inner).insert(target.clone());
         let record = Record { value: json!({}), expires: later(self.clock.now(), TIME_OUTS_APART) };
-        self.state.create(&time_out_key(target), record).await.unwrap_or(false)
+        self.state.create(&time_out_key(target), record).await.unwrap_or_else(|error| {
+            tracing::warn!(%target, %error, "a delivery that timed out is not set aside");
+            false
+        })
     }
 
     /// Puts a delivery on the queue anew, in a group of its own, so that those behind it can pass.
@@ -580,7 +593,10 @@ impl Deliverer {
             return self.bury_unreadable(message, "reading it panicked".into()).await;
         };
         let Some(entry) = self.relay.targets.get(&delivery.target) else { return Fate::Held(LONGEST_WAIT) };
-        let attempts = self.attempts(message, &delivery).await.unwrap_or_default();
+        let attempts = match self.attempts(message, &delivery).await {
+            Ok(attempts) => attempts,
+            Err(error) => return Fate::Held(self.without_state(message, &error)),
+        };
         let outcome = Outcome::Retry { blame: Blame::Event, reason: "working on it panicked".into() };
         self.judge(message, entry, Work { delivery, attempts, trial: None }, Ok(outcome), Duration::ZERO).await
     }
@@ -645,9 +661,9 @@ impl Deliverer {
         // A group of its own for each: of a FIFO queue nobody sees more than ten messages of a group at once.
         let group = format!("{target}!{}", &deduplication_id[..32]);
         let stored = self.dead_letters.send(&[Message { group, deduplication_id, body }]).await;
-        if let Err(Unavailable { what, message }) = stored {
-            tracing::error!(delivery = id, error = %message, "the dead-letter {what} cannot be reached");
-            return Fate::Held(STATE_WAIT);
+        if let Err(Unavailable { what, message: error }) = stored {
+            tracing::error!(delivery = id, %error, "the dead-letter {what} cannot be reached");
+            return Fate::Held(outage_wait(message));
         }
         self.meter.record("DeadLetters", Of::Target(&target), 1.0, Unit::Count);
         self.tell_of(&target, &letter).await;
@@ -682,10 +698,20 @@ impl Deliverer {
         let expires = expires.max(later(self.clock.now(), Duration::from_secs(86_400)));
         let mut value = json!(attempts);
         value["queued"] = json!(delivery.queued);
-        let record = Record { value, expires };
-        self.state.put(&attempts_key(delivery), record).await.inspect_err(|error| {
-            tracing::error!(delivery = %delivery.id, %error, "an attempt could not be counted");
-        })
+        self.state.put(&attempts_key(delivery), Record { value, expires }).await
+    }
+
+    /// Tells of an error of the state, and remembers it. How long the message has to wait.
+    fn without_state(&self, message: &Received, error: &Unavailable) -> Duration {
+        tracing::error!(message = message.message_id, %error, "no attempt can be made, or it cannot be counted");
+        *self.memory.without_state.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.now());
+        outage_wait(message)
+    }
+
+    /// Whether the state could not be reached so lately that messages are still coming back from their waits for it.
+    fn state_was_away(&self) -> bool {
+        let last = *self.memory.without_state.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|last| self.clock.now() <= later(last, 2 * LONGEST_OUTAGE_WAIT))
     }
 }
 
@@ -703,6 +729,11 @@ fn attempts_key(delivery: &Delivery) -> Key {
 
 fn time_out_key(target: &Name) -> Key {
     Key { pk: state_of(target), sk: "time-out".into() }
+}
+
+/// How long a message waits for something of ours that cannot be reached.
+fn outage_wait(message: &Received) -> Duration {
+    OUTAGE_WAIT.saturating_mul(message.receives.max(1)).min(LONGEST_OUTAGE_WAIT)
 }
 
 fn later(at: Timestamp, wait: Duration) -> Timestamp {
