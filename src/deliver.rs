@@ -39,6 +39,8 @@ use crate::target::{Class, Outbound, RenderError, Response};
 
 /// The first wait after a failed attempt; it doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// The first wait, when chance makes it as short as it can be.
+const SHORTEST_WAIT: Duration = Duration::from_millis(800);
 /// The longest wait, unless the target asks for more.
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 /// The longest that a queue can hide a message.
@@ -493,7 +495,7 @@ impl Deliverer {
             }
         }
         let wait = held.unwrap_or_else(|| self.wait(total).max(asked));
-        Fate::Held(wait.min(left).clamp(FIRST_WAIT, LONGEST_HOLD))
+        Fate::Held(wait.min(left).clamp(SHORTEST_WAIT, LONGEST_HOLD))
     }
 
     /// What becomes of a delivery whose target's breaker is open: it waits for as long as it may.
@@ -510,7 +512,7 @@ impl Deliverer {
             return self.expire(message, entry, delivery, count, &breaker.reason).await;
         };
         let wait = Duration::try_from(breaker.next.duration_since(self.clock.now())).unwrap_or_default();
-        Fate::Held(wait.min(left).clamp(FIRST_WAIT, LONGEST_HOLD))
+        Fate::Held(wait.min(left).clamp(SHORTEST_WAIT, LONGEST_HOLD))
     }
 
     /// How long the delivery may still be tried. `None` if its time is over.
@@ -533,8 +535,8 @@ impl Deliverer {
 
     /// Our own wait after `attempts` failed ones.
     fn wait(&self, attempts: u32) -> Duration {
-        let doubled = FIRST_WAIT.saturating_mul(1 << attempts.saturating_sub(1).min(16)).min(LONGEST_WAIT);
-        doubled.mul_f64(1.0 - JITTER + 2.0 * JITTER * (self.chance)())
+        let wait = doubled(FIRST_WAIT, attempts).min(LONGEST_WAIT);
+        wait.mul_f64(1.0 - JITTER + 2.0 * JITTER * (self.chance)()).min(LONGEST_WAIT)
     }
 
     async fn delivered(&self, message: &Received, delivery: &Delivery, attempts: Attempts) -> Fate {
@@ -729,6 +731,11 @@ fn attempts_key(delivery: &Delivery) -> Key {
 
 fn time_out_key(target: &Name) -> Key {
     Key { pk: state_of(target), sk: "time-out".into() }
+}
+
+/// `first`, doubled for each further time.
+fn doubled(first: Duration, times: u32) -> Duration {
+    first.saturating_mul(1 << times.saturating_sub(1).min(16))
 }
 
 /// How long a message waits for something of ours that cannot be reached.
