@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use breaker::{Breaker, Gate};
 
-use crate::domain::delivery::{DeadLetter, Delivery};
+use crate::domain::delivery::{DeadLetter, Delivery, Unreadable};
 use crate::domain::name::Name;
 use crate::domain::outcome::{Blame, GivenUp, Outcome};
 use crate::domain::secret::Resolved;
@@ -56,6 +56,12 @@ const SUSPICIOUS_AFTER: u32 = 5;
 const OUTAGE_WAIT: Duration = Duration::from_secs(5);
 /// The longest that it is held then, so that deliveries go on soon after the outage.
 const LONGEST_OUTAGE_WAIT: Duration = Duration::from_secs(5 * 60);
+/// How old a delivery is at least before it is given up because the relay file does not have its target, or its body is of
+/// a later version: a deploy reaches intake first, and functions, agents and whoever has to restart them minutes later.
+const DEPLOY: Duration = Duration::from_secs(15 * 60);
+/// The first wait of such a delivery, which doubles. So long that it is handed out less often in that time than makes a
+/// message suspicious: without its target, nothing can be noted of it.
+const DEPLOY_WAIT: Duration = Duration::from_secs(30);
 /// What is kept back of a function's time for what follows an attempt.
 const RESERVE: Duration = Duration::from_secs(6);
 /// What a second request of an attempt gets at least, however long the first one took.
@@ -302,11 +308,21 @@ impl Deliverer {
     async fn message(&self, message: &Received, deadline: Deadline, alone: bool) -> Fate {
         let delivery = match Delivery::decode(&message.body) {
             Ok(delivery) => delivery,
-            Err(error) => return self.bury_unreadable(message, error.to_string()).await,
+            Err(error) => {
+                let queued = if let Unreadable::Version { queued, .. } = error { queued } else { None };
+                let reason = error.to_string();
+                return match queued.and_then(|queued| self.deploy_wait(message, queued, &reason)) {
+                    Some(wait) => Fate::Held(wait),
+                    None => self.bury_unreadable(message, reason).await,
+                };
+            }
         };
         let Some(entry) = self.relay.targets.get(&delivery.target) else {
-            let reason = format!("the relay file has no target `{}` any more", delivery.target);
-            return self.bury(message, delivery, 0, GivenUp::Undeliverable, reason).await;
+            let reason = format!("the relay file has no target `{}`", delivery.target);
+            return match self.deploy_wait(message, delivery.queued, &reason) {
+                Some(wait) => Fate::Held(wait),
+                None => self.bury(message, delivery, 0, GivenUp::Undeliverable, reason).await,
+            };
         };
         let attempts = match self.attempts(message, &delivery).await {
             Ok(attempts) => attempts,
@@ -343,6 +359,14 @@ impl Deliverer {
         let started = Instant::now();
         let outcome = self.attempt(entry, &work.delivery, time).await;
         self.judge(message, entry, work, outcome, started.elapsed()).await
+    }
+
+    /// How long a message waits that only another relay file or another version can deliver. `None` when it has waited as
+    /// long as a deploy may take.
+    fn deploy_wait(&self, message: &Received, queued: Timestamp, reason: &str) -> Option<Duration> {
+        let left = DEPLOY.checked_sub(self.age(queued)).filter(|left| !left.is_zero())?;
+        tracing::warn!(message = message.message_id, reason, "held: a deploy may be under way");
+        Some(doubled(DEPLOY_WAIT, message.receives).min(left))
     }
 
     /// How long an attempt may take. `None` if that is not enough for a whole one and the next invocation has more;
@@ -517,8 +541,12 @@ impl Deliverer {
 
     /// How long the delivery may still be tried. `None` if its time is over.
     fn left(&self, entry: &TargetEntry, delivery: &Delivery) -> Option<Duration> {
-        let age = Duration::try_from(self.clock.now().duration_since(delivery.queued)).unwrap_or_default();
-        entry.keys.max_age().checked_sub(age).filter(|left| !left.is_zero())
+        entry.keys.max_age().checked_sub(self.age(delivery.queued)).filter(|left| !left.is_zero())
+    }
+
+    /// For how long something has been on the queue that was queued then.
+    fn age(&self, queued: Timestamp) -> Duration {
+        Duration::try_from(self.clock.now().duration_since(queued)).unwrap_or_default()
     }
 
     async fn expire(

@@ -73,8 +73,7 @@ impl Deliverer {
         receives: u32,
     ) -> Result<Gate, Unavailable> {
         let now = self.clock.now();
-        let waited = Duration::try_from(now.duration_since(delivery.queued)).unwrap_or_default();
-        if receives <= 1 && waited < PROMPT {
+        if receives <= 1 && self.age(delivery.queued) < PROMPT {
             return Ok(Gate::Closed);
         }
         let Some(breaker) = open(self.state.as_ref(), &delivery.target).await? else { return Ok(Gate::Closed) };
