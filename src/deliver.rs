@@ -20,7 +20,7 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::RwLock;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use breaker::{Breaker, Gate};
 
@@ -56,6 +56,11 @@ const SUSPICIOUS_AFTER: u32 = 5;
 const OUTAGE_WAIT: Duration = Duration::from_secs(5);
 /// The longest that it is held then, so that deliveries go on soon after the outage.
 const LONGEST_OUTAGE_WAIT: Duration = Duration::from_secs(5 * 60);
+/// How long deleting a message is tried. The function's platform deletes, too, when the batch has ended, so that it ends
+/// soon.
+const INSIST: Duration = Duration::from_secs(20);
+/// The pause before it is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How old a delivery is at least before it is given up because the relay file does not have its target, or its body is of
 /// a later version: a deploy reaches intake first, and functions, agents and whoever has to restart them minutes later.
 const DEPLOY: Duration = Duration::from_secs(15 * 60);
@@ -64,6 +69,13 @@ const DEPLOY: Duration = Duration::from_secs(15 * 60);
 const DEPLOY_WAIT: Duration = Duration::from_secs(30);
 /// What is kept back of a function's time for what follows an attempt.
 const RESERVE: Duration = Duration::from_secs(6);
+/// What is kept back of that for answering, whatever is still under way.
+const ANSWER: Duration = Duration::from_millis(500);
+/// For how long messages stay hidden after the time of those who work on them: a function that ends just in time still has
+/// what it delivered deleted.
+const HIDDEN_AFTER: Duration = Duration::from_secs(10);
+/// How long hiding them may take: the queue's own time is good enough.
+const HIDING: Duration = Duration::from_secs(1);
 /// What a second request of an attempt gets at least, however long the first one took.
 const LEAST: Duration = Duration::from_secs(2);
 /// For how long after a token was changed the one before it may still be the other side's.
@@ -132,6 +144,9 @@ struct Deadline {
 enum Fate {
     /// It is off the queue.
     Gone,
+    /// Nothing more is to be done with it, but it is on the queue and will be handed out again unless the platform deletes
+    /// it; so its followers must not go before it.
+    Undeleted,
     /// It waits, and its followers with it.
     Held(Duration),
     /// It may be what ends the process, and is tried when nothing else is under way.
@@ -140,10 +155,10 @@ enum Fate {
 
 /// How work on a group ended.
 enum End {
-    /// These stay on the queue.
-    Kept(Vec<Received>),
-    /// The first of these is suspicious.
-    Suspicious(VecDeque<Received>),
+    /// All that is left of it stays on the queue.
+    Settled,
+    /// The first of what is left is suspicious.
+    Suspicious,
 }
 
 /// A message, read.
@@ -190,64 +205,68 @@ impl Deliverer {
         self.memory.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// Works on messages that were handed out, until `deadline`. Returns those that stay on the queue; all others
-    /// are deleted already.
+    /// Hides messages that were handed out until shortly after `deadline`, so that they do not stay hidden for as long as
+    /// the queue's own setting says when the process is killed over them. To be called before [`work`](Self::work) where
+    /// nobody has asked for that time when they were taken off the queue. Best effort; takes a second at most.
+    pub async fn hide(&self, messages: &[Received], deadline: Instant) {
+        let wait = deadline.saturating_duration_since(Instant::now()) + HIDDEN_AFTER;
+        match timeout(HIDING, self.queue.hold(messages, wait)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "messages are hidden for as long as the queue says"),
+            Err(_) => tracing::warn!("messages are hidden for as long as the queue says: no answer in time"),
+        }
+    }
+
+    /// Works on messages that were handed out, and returns before `deadline`. Returns those that stay on the queue; all
+    /// others are deleted already, or the platform's to delete.
     pub async fn work(&self, messages: Vec<Received>, deadline: Instant) -> Vec<Received> {
         let deadline = Deadline { began: Instant::now(), ends: deadline };
         let mut groups: BTreeMap<String, VecDeque<Received>> = BTreeMap::new();
         for message in messages {
             groups.entry(message.group.clone()).or_default().push_back(message);
         }
-        let mut kept = Vec::new();
-        let mut postponed = Vec::new();
-        {
+        let mut groups: Vec<_> = groups.into_values().collect();
+        let ends = {
             let _with_others = self.memory.alone.read().await;
-            for end in join_all(groups.into_values().map(|group| self.group(group, deadline))).await {
-                match end {
-                    End::Kept(messages) => kept.extend(messages),
-                    End::Suspicious(group) => postponed.push(group),
-                }
+            join_all(groups.iter_mut().map(|group| in_time(deadline, self.group(group, deadline)))).await
+        };
+        for (group, end) in groups.iter_mut().zip(ends) {
+            if matches!(end, Some(End::Suspicious)) {
+                in_time(deadline, self.suspects(group, deadline)).await;
             }
         }
-        for mut group in postponed {
-            loop {
-                let fate = {
-                    let _without_others = self.memory.alone.write().await;
-                    self.first_of(&group, deadline, true).await
-                };
-                group = match self.settle(group, fate).await {
-                    Ok(group) => group,
-                    Err(messages) => {
-                        kept.extend(messages);
-                        break;
-                    }
-                };
-                let _with_others = self.memory.alone.read().await;
-                match self.group(group, deadline).await {
-                    End::Kept(messages) => {
-                        kept.extend(messages);
-                        break;
-                    }
-                    End::Suspicious(rest) => group = rest,
-                }
-            }
-        }
-        kept
+        groups.into_iter().flatten().collect()
     }
 
-    /// Works on the messages of one group in their order.
-    async fn group(&self, mut group: VecDeque<Received>, deadline: Deadline) -> End {
-        while !group.is_empty() {
-            let fate = self.first_of(&group, deadline, false).await;
-            if matches!(fate, Fate::Suspicious) {
-                return End::Suspicious(group);
-            }
-            group = match self.settle(group, fate).await {
-                Ok(group) => group,
-                Err(messages) => return End::Kept(messages),
+    /// Works on a group from a suspicious message on, which is tried when nothing else is under way.
+    async fn suspects(&self, group: &mut VecDeque<Received>, deadline: Deadline) {
+        loop {
+            let fate = {
+                let _without_others = self.memory.alone.write().await;
+                self.first_of(group, deadline, true).await
             };
+            if !self.settle(group, fate).await {
+                return;
+            }
+            let _with_others = self.memory.alone.read().await;
+            if let End::Settled = self.group(group, deadline).await {
+                return;
+            }
         }
-        End::Kept(Vec::new())
+    }
+
+    /// Works on the messages of one group in their order. What stays on the queue stays in `group`.
+    async fn group(&self, group: &mut VecDeque<Received>, deadline: Deadline) -> End {
+        while !group.is_empty() {
+            let fate = self.first_of(group, deadline, false).await;
+            if matches!(fate, Fate::Suspicious) {
+                return End::Suspicious;
+            }
+            if !self.settle(group, fate).await {
+                break;
+            }
+        }
+        End::Settled
     }
 
     async fn first_of(&self, group: &VecDeque<Received>, deadline: Deadline, alone: bool) -> Fate {
@@ -261,27 +280,31 @@ impl Deliverer {
         }
     }
 
-    /// What is left of the group after its first message met its fate; an error are messages that have to wait.
-    async fn settle(&self, mut group: VecDeque<Received>, fate: Fate) -> Result<VecDeque<Received>, Vec<Received>> {
+    /// Settles what becomes of the group after its first message met its fate. Whether work on it goes on; else all that is
+    /// left of it has to wait.
+    async fn settle(&self, group: &mut VecDeque<Received>, fate: Fate) -> bool {
         let wait = match fate {
             Fate::Gone => {
                 group.pop_front();
-                return Ok(group);
+                return true;
+            }
+            Fate::Undeleted => {
+                group.pop_front();
+                Duration::ZERO
             }
             Fate::Held(wait) => wait,
             Fate::Suspicious => Duration::ZERO,
         };
-        let kept: Vec<_> = group.into();
         if !wait.is_zero() {
-            join_all(kept.iter().map(|message| self.outlived(message))).await;
+            join_all(group.iter().map(|message| self.outlived(message))).await;
         }
-        if !kept.is_empty()
-            && let Err(Unavailable { what, message }) = self.queue.hold(&kept, wait).await
+        if !group.is_empty()
+            && let Err(error) = self.queue.hold(group.make_contiguous(), wait).await
         {
             // They come back by themselves when their visibility times out.
-            tracing::warn!(error = %message, "the {what} could not hold messages");
+            tracing::warn!(%error, "messages could not be held");
         }
-        Err(kept)
+        false
     }
 
     /// Notes of a message that it was handed out and the process lives. What waits behind a failing one is handed out as
@@ -659,7 +682,7 @@ impl Deliverer {
         let letter =
             DeadLetter { class, reason, given_up: self.clock.now(), attempts, delivery: Some(delivery), body: None };
         let fate = self.dead_letter(message, letter, target, deduplication_id).await;
-        if matches!(fate, Fate::Gone) {
+        if matches!(fate, Fate::Gone | Fate::Undeleted) {
             self.forget(&key).await;
         }
         fate
@@ -700,10 +723,15 @@ impl Deliverer {
         self.off_the_queue(message).await
     }
 
+    /// Deletes a message, and tries so for a while: what is not deleted is repeated, and holds up its group.
     async fn off_the_queue(&self, message: &Received) -> Fate {
-        if let Err(Unavailable { what, message }) = self.queue.delete(message).await {
-            // It will be handed out again and be delivered twice: at least once is what we promise.
-            tracing::error!(error = %message, "the {what} could not delete a message");
+        let began = Instant::now();
+        while let Err(error) = self.queue.delete(message).await {
+            if began.elapsed() + PAUSE > INSIST {
+                tracing::error!(message = message.message_id, %error, "not deleted; those behind it have to wait");
+                return Fate::Undeleted;
+            }
+            tokio::time::sleep(PAUSE).await;
         }
         Fate::Gone
     }
@@ -759,6 +787,17 @@ fn attempts_key(delivery: &Delivery) -> Key {
 
 fn time_out_key(target: &Name) -> Key {
     Key { pk: state_of(target), sk: "time-out".into() }
+}
+
+/// Works on a group for as long as there is time. `None` if it ended before the work: what is left of the group comes back
+/// when it is no longer hidden.
+async fn in_time<T>(deadline: Deadline, work: impl Future<Output = T>) -> Option<T> {
+    let ends = deadline.ends.checked_sub(ANSWER).unwrap_or(deadline.ends);
+    let ended = timeout_at(ends, work).await;
+    if ended.is_err() {
+        tracing::warn!("the time is over; messages come back when they are no longer hidden");
+    }
+    ended.ok()
 }
 
 /// `first`, doubled for each further time.

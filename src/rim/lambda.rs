@@ -327,8 +327,9 @@ pub fn deliver() -> std::process::ExitCode {
         let (house, deliverer) = (&house, &deliverer);
         lambda_runtime::run(service_fn(async move |event: LambdaEvent<aws::sqs::SqsEvent>| {
             let (event, context) = event.into_parts();
-            let left = time_left(&context);
-            let kept = deliverer.work(event.into_received(), Instant::now() + left).await;
+            let (messages, deadline) = (event.into_received(), Instant::now() + time_left(&context));
+            deliverer.hide(&messages, deadline).await;
+            let kept = deliverer.work(messages, deadline).await;
             house.flush(&context);
             Ok::<_, Failure>(aws::sqs::BatchResponse::new(&kept))
         }))
