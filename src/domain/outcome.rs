@@ -78,6 +78,6 @@ pub enum GivenUp {
     Unanswered,
     /// Every attempt ended the process that made it.
     Crashed,
-    /// The message could not be read, or names a target that the relay file does not have.
+    /// The message could not be read, or names a target that the relay file does not have, and no deploy changed that.
     Undeliverable,
 }
