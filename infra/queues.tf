@@ -1,7 +1,8 @@
 # The delivery queue, each agent's own, their dead-letter queues, and where invocations without HTTP end up that failed.
 
 locals {
-  # A batch has as long as Lambda gives it; Lambda advises six times that for a message to stay hidden.
+  # A batch has as long as Lambda gives it; Lambda advises six times that for a message to stay hidden. That is for batches
+  # that it cannot hand over at once: `deliver` begins by hiding its batch for as long as it has, and ten seconds.
   deliver_timeout = 120
 
   queue_names = { for name, consumer in local.consumers : name => {

@@ -71,10 +71,7 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
         clock,
         meter: meter.clone(),
         chance: chance::number,
-        alone: Default::default(),
-        timed_out: Default::default(),
-        looked: Default::default(),
-        stopping: Default::default(),
+        memory: Default::default(),
     });
     let listener = server::listen(&options.listen).await.map_err(anyhow::Error::from)?;
     let address = listener.local_addr().context("the address that is listened on")?;

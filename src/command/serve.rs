@@ -92,10 +92,7 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
         clock,
         meter: Arc::new(NoMetrics),
         chance: chance::number,
-        alone: Default::default(),
-        timed_out: Default::default(),
-        looked: Default::default(),
-        stopping: Default::default(),
+        memory: Default::default(),
     });
     println!(
         "sluice serves on http://{address} (open it to see what goes on), and keeps its queue in {}",

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Deliverer, RESERVE, STATE_WAIT, later, state_of};
+use super::{Deliverer, RESERVE, later, state_of};
 use crate::domain::delivery::{DeadLetter, Delivery};
 use crate::domain::name::Name;
 use crate::domain::notice::Notice;
@@ -24,6 +24,8 @@ use crate::relay::TargetEntry;
 
 /// A delivery that has waited this long may have waited for a reason.
 const PROMPT: Duration = Duration::from_secs(5);
+/// How long a delivery waits while another one is the breaker's trial.
+const TRIAL_WAIT: Duration = Duration::from_secs(5);
 /// How long a breaker is remembered after the last failure.
 const MEMORY: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// How often a delivery that passed is taken for an occasion to see whether its target's breaker is still open.
@@ -52,8 +54,8 @@ pub(super) enum Gate {
     Closed,
     /// It may not until the breaker's next time.
     Open(Breaker),
-    /// It may, and it alone.
-    Probe(Breaker),
+    /// It may, and it alone: it is the breaker's trial.
+    HalfOpen(Breaker),
 }
 
 /// The breaker of `target` as `state` has it, if it is open.
@@ -71,8 +73,7 @@ impl Deliverer {
         receives: u32,
     ) -> Result<Gate, Unavailable> {
         let now = self.clock.now();
-        let waited = Duration::try_from(now.duration_since(delivery.queued)).unwrap_or_default();
-        if receives <= 1 && waited < PROMPT {
+        if receives <= 1 && self.age(delivery.queued) < PROMPT {
             return Ok(Gate::Closed);
         }
         let Some(breaker) = open(self.state.as_ref(), &delivery.target).await? else { return Ok(Gate::Closed) };
@@ -81,28 +82,28 @@ impl Deliverer {
         }
         let lease = Record { value: json!({}), expires: later(now, entry.keys.timeout.0 + RESERVE) };
         match self.state.create(&lease_key(&delivery.target), lease).await? {
-            true => Ok(Gate::Probe(breaker)),
+            true => Ok(Gate::HalfOpen(breaker)),
             // Another one is being tried.
-            false => Ok(Gate::Open(Breaker { next: later(now, STATE_WAIT), ..breaker })),
+            false => Ok(Gate::Open(Breaker { next: later(now, TRIAL_WAIT), ..breaker })),
         }
     }
 
-    /// After an attempt that failed: how long to wait before the next, where the breaker is open now. `asked` is what
-    /// the target asks for.
-    pub(super) async fn broken(
+    /// After an attempt that failed: how long to wait before the next, where the breaker is open now. `asked` is how long
+    /// the target asks for at least.
+    pub(super) async fn on_failure(
         &self,
         entry: &TargetEntry,
         target: &Name,
-        probed: Option<Breaker>,
+        trial: Option<Breaker>,
         (blame, reason): (Blame, &str),
-        asked: Option<Duration>,
+        asked: Duration,
     ) -> Result<Option<Duration>, Unavailable> {
         let is_setup = blame == Blame::Setup;
-        let probe = probed.is_some();
-        let before = match probed {
+        let is_trial = trial.is_some();
+        let before = match trial {
             None if !is_setup => return Ok(None),
             None => open(self.state.as_ref(), target).await?,
-            probed => probed,
+            trial => trial,
         };
         let now = self.clock.now();
         let is_new = before.is_none();
@@ -114,7 +115,7 @@ impl Deliverer {
             told: entry.keys.fallback.is_none(),
         });
         breaker.failures += 1;
-        let wait = self.wait(breaker.failures).max(asked.unwrap_or_default());
+        let wait = self.wait(breaker.failures).max(asked);
         breaker.next = later(now, wait);
         if is_setup {
             reason.clone_into(&mut breaker.reason);
@@ -134,15 +135,15 @@ impl Deliverer {
         if !is_new || (untold && breaker.told) {
             self.state.put(&breaker_key(target), breaker.record(now)).await?;
         }
-        if probe {
+        if is_trial {
             self.state.delete(&lease_key(target)).await?;
         }
         Ok(Some(wait))
     }
 
     /// After an attempt that says nothing about the breaker: the next one may be made at once.
-    pub(super) async fn leave(&self, target: &Name, probed: Option<Breaker>) {
-        if probed.is_some()
+    pub(super) async fn release_trial(&self, target: &Name, trial: Option<Breaker>) {
+        if trial.is_some()
             && let Err(error) = self.state.delete(&lease_key(target)).await
         {
             tracing::warn!(%target, %error, "nothing more is tried until a record expires");
@@ -150,13 +151,13 @@ impl Deliverer {
     }
 
     /// After a delivery that passed: the breaker is closed, if it was open.
-    pub(super) async fn mended(&self, entry: &TargetEntry, target: &Name, probed: Option<Breaker>) {
-        let found = match probed {
+    pub(super) async fn on_success(&self, entry: &TargetEntry, target: &Name, trial: Option<Breaker>) {
+        let found = match trial {
             None if self.may_look(target) => open(self.state.as_ref(), target).await.map(|found| (found, false)),
-            probed => Ok((probed, true)),
+            trial => Ok((trial, true)),
         };
         let closed = async {
-            let (Some(open), probe) = found? else { return Ok(()) };
+            let (Some(open), is_trial) = found? else { return Ok(()) };
             let now = self.clock.now();
             let told = !open.told || self.tell(entry, Notice::mended(target, open.since, now)).await;
             if told {
@@ -165,7 +166,7 @@ impl Deliverer {
                 // The next one to pass tells, and need not wait for it.
                 self.state.put(&breaker_key(target), Breaker { next: now, ..open }.record(now)).await?;
             }
-            if probe {
+            if is_trial {
                 self.state.delete(&lease_key(target)).await?;
             }
             tracing::info!(%target, "the breaker closes: deliveries pass again");
@@ -218,7 +219,7 @@ impl Deliverer {
 
     fn may_look(&self, target: &Name) -> bool {
         let now = self.clock.now();
-        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut looked = self.memory.looked.lock().unwrap_or_else(PoisonError::into_inner);
         let is_time = looked.get(target).is_none_or(|last| later(*last, LOOK) <= now);
         if is_time {
             looked.insert(target.clone(), now);

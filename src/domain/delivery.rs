@@ -2,6 +2,7 @@
 //!
 //! A message carries everything in its body. The body has a version; a reader knows its own and the one before.
 
+use std::borrow::Cow;
 use std::io::{Read as _, Write};
 
 use bytes::Bytes;
@@ -61,8 +62,13 @@ pub struct TooLarge {
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
     /// Written by a version that this code does not know.
-    #[error("the message has version {0}, and this version of Sluice reads up to {VERSION}")]
-    Version(u32),
+    #[error("the message has version {version}, and this version of Sluice reads up to {VERSION}")]
+    Version {
+        /// The version.
+        version: u32,
+        /// When it was first put on the queue: every version has that, and packs its body, where this one does.
+        queued: Option<Timestamp>,
+    },
     /// Not a message of ours.
     #[error("not a delivery: {0}")]
     Malformed(String),
@@ -102,20 +108,28 @@ fn unpack<T: for<'de> Deserialize<'de>>(body: &str) -> Result<T, Unreadable> {
         v: u32,
         gzip: Option<String>,
     }
+    #[derive(Deserialize)]
+    struct Later {
+        queued: Timestamp,
+    }
     let malformed = |e: &dyn std::fmt::Display| Unreadable::Malformed(e.to_string());
     let head: Head = serde_json::from_str(body).map_err(|e| malformed(&e))?;
+    let plain = match head.gzip {
+        None => Ok(Cow::Borrowed(body.as_bytes())),
+        Some(zipped) => unzip(&zipped).map(Cow::Owned).map_err(|e| malformed(&e)),
+    };
     if head.v > VERSION {
-        return Err(Unreadable::Version(head.v));
+        let later = plain.ok().and_then(|plain| serde_json::from_slice(&plain).ok());
+        return Err(Unreadable::Version { version: head.v, queued: later.map(|Later { queued }| queued) });
     }
-    match head.gzip {
-        None => serde_json::from_str(body).map_err(|e| malformed(&e)),
-        Some(zipped) => {
-            let zipped = BASE64.decode(zipped.as_bytes()).map_err(|e| malformed(&e))?;
-            let mut plain = Vec::new();
-            GzDecoder::new(&zipped[..]).take(MAX_UNPACKED).read_to_end(&mut plain).map_err(|e| malformed(&e))?;
-            serde_json::from_slice(&plain).map_err(|e| malformed(&e))
-        }
-    }
+    serde_json::from_slice(&plain?).map_err(|e| malformed(&e))
+}
+
+fn unzip(zipped: &str) -> std::io::Result<Vec<u8>> {
+    let zipped = BASE64.decode(zipped.as_bytes()).map_err(std::io::Error::other)?;
+    let mut plain = Vec::new();
+    GzDecoder::new(&zipped[..]).take(MAX_UNPACKED).read_to_end(&mut plain)?;
+    Ok(plain)
 }
 
 impl Delivery {
@@ -267,8 +281,11 @@ mod tests {
 
     #[test]
     fn a_message_of_a_later_version_is_not_guessed_at() {
-        let encoded = delivery(vec![]).encode(10_000).expect("fits").replacen("\"v\":1", "\"v\":2", 1);
-        assert!(matches!(Delivery::decode(&encoded), Err(Unreadable::Version(2))));
+        for (body, limit) in [(vec![], 10_000), (b"a".repeat(100_000), 20_000)] {
+            let encoded = delivery(body).encode(limit).expect("fits").replacen("\"v\":1", "\"v\":2", 1);
+            let Err(Unreadable::Version { version, queued }) = Delivery::decode(&encoded) else { panic!("guessed at") };
+            assert_eq!((version, queued), (2, Some(Timestamp::UNIX_EPOCH)));
+        }
         assert!(matches!(Delivery::decode("[]"), Err(Unreadable::Malformed(_))));
     }
 

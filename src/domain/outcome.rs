@@ -56,6 +56,14 @@ impl Outcome {
             Self::Rejected { .. } => "rejected",
         }
     }
+
+    /// Why the delivery has not arrived, without secrets. `None` if it has.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Delivered | Self::Accepted => None,
+            Self::RetryAfter { reason, .. } | Self::Retry { reason, .. } | Self::Rejected { reason } => Some(reason),
+        }
+    }
 }
 
 /// Why a delivery was given up.
@@ -70,6 +78,6 @@ pub enum GivenUp {
     Unanswered,
     /// Every attempt ended the process that made it.
     Crashed,
-    /// The message could not be read, or names a target that the relay file does not have.
+    /// The message could not be read, or names a target that the relay file does not have, and no deploy changed that.
     Undeliverable,
 }

@@ -1,7 +1,6 @@
 //! Taking messages off a queue and working on them, in a process of our own (`serve`, `agent`).
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
@@ -61,7 +60,9 @@ impl Consumer {
                     heard.send_replace(Some(Instant::now()));
                     if !messages.is_empty() {
                         let deliverer = deliverer.clone();
-                        deliverer.stopping.store(*stop.borrow(), Ordering::Relaxed);
+                        if *stop.borrow() {
+                            deliverer.set_stopping();
+                        }
                         batches.spawn(async move {
                             deliverer.work(messages, Instant::now() + BATCH_TIME).await;
                             drop(place);
@@ -77,7 +78,7 @@ impl Consumer {
                 }
             }
         }
-        deliverer.stopping.store(true, Ordering::Relaxed);
+        deliverer.set_stopping();
         // What does not end in time is cut, and handed out again later.
         let ended = async { while batches.join_next().await.is_some() {} };
         if tokio::time::timeout(DRAIN, ended).await.is_err() {

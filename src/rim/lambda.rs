@@ -318,10 +318,7 @@ pub fn deliver() -> std::process::ExitCode {
             clock,
             meter: house.meter.clone(),
             chance: chance::number,
-            alone: Default::default(),
-            timed_out: Default::default(),
-            looked: Default::default(),
-            stopping: Default::default(),
+            memory: Default::default(),
         };
         // What an agent delivers to is the agent's, its secrets too. An agent's relay file has targets and nothing else.
         let is_agents = house.relay.sources.is_empty();
@@ -330,8 +327,9 @@ pub fn deliver() -> std::process::ExitCode {
         let (house, deliverer) = (&house, &deliverer);
         lambda_runtime::run(service_fn(async move |event: LambdaEvent<aws::sqs::SqsEvent>| {
             let (event, context) = event.into_parts();
-            let left = time_left(&context);
-            let kept = deliverer.work(event.into_received(), Instant::now() + left).await;
+            let (messages, deadline) = (event.into_received(), Instant::now() + time_left(&context));
+            deliverer.hide(&messages, deadline).await;
+            let kept = deliverer.work(messages, deadline).await;
             house.flush(&context);
             Ok::<_, Failure>(aws::sqs::BatchResponse::new(&kept))
         }))

@@ -1,7 +1,7 @@
 //! Delivery: the rules of the queue.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -61,10 +61,7 @@ fn world() -> World {
         clock: clock.clone(),
         meter: meter.clone(),
         chance: || 0.5,
-        alone: Default::default(),
-        timed_out: Mutex::default(),
-        looked: Mutex::default(),
-        stopping: Default::default(),
+        memory: Default::default(),
     };
     World { deliverer, secrets, queue, dead, state, sender, clock, meter }
 }
@@ -148,16 +145,44 @@ async fn a_failed_message_and_its_followers_wait_together_and_other_groups_pass(
     assert_eq!(world.queue.deleted(), ["other-3"]);
 }
 
-#[tokio::test]
-async fn waits_double_up_to_an_hour() {
-    let world = world();
-    let mut waits = Vec::new();
+/// The waits after fourteen attempts that failed.
+async fn waits(chance: fn() -> f64) -> Vec<Duration> {
+    let mut world = world();
+    world.deliverer.chance = chance;
     for receives in 1..=14 {
         world.sender.answer(503, "");
         world.work(vec![world.message("cluster", 1, receives)]).await;
-        waits.push(world.queue.held().last().expect("held").1.as_secs());
     }
-    assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 3600, 3600]);
+    world.queue.held().into_iter().map(|(_, wait)| wait).collect()
+}
+
+#[tokio::test]
+async fn waits_double_up_to_an_hour() {
+    let seconds = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 3600, 3600];
+    assert_eq!(waits(|| 0.5).await, seconds.map(Duration::from_secs));
+}
+
+#[tokio::test]
+async fn waits_vary_by_a_fifth_and_are_an_hour_at_most() {
+    let (shortest, longest) = (waits(|| 0.0).await, waits(|| 1.0).await);
+    assert_eq!((shortest[0], longest[0]), (Duration::from_millis(800), Duration::from_millis(1200)));
+    assert_eq!((shortest[13], longest[13]), (Duration::from_secs(2880), Duration::from_secs(3600)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_target_does_not_keep_what_others_got_on_the_queue() {
+    let world = world();
+    world.sender.take_seconds_at("flux.example.com", 25);
+    world.sender.answer(200, "");
+    world.sender.answer(200, "");
+    let deleted_meanwhile = async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        world.queue.deleted()
+    };
+    let work = world.work(vec![world.message("cluster", 1, 1), world.message("other", 2, 1)]);
+    let (kept, deleted) = tokio::join!(work, deleted_meanwhile);
+    assert_eq!(deleted, ["other-2"]);
+    assert!(kept.is_empty() && world.queue.deleted().len() == 2);
 }
 
 #[tokio::test]
@@ -477,11 +502,51 @@ async fn a_message_that_cannot_be_read_is_a_dead_letter_and_the_next_one_passes(
     assert_eq!((letter.class, letter.body.as_deref()), (GivenUp::Undeliverable, Some("{\"v\":99}")));
 }
 
+/// A message whose body is of a later version.
+fn of_a_later_version(message: Received) -> Received {
+    Received { body: message.body.replacen("\"v\":1", "\"v\":2", 1), ..message }
+}
+
 #[tokio::test]
-async fn a_target_that_left_the_relay_file_leaves_a_dead_letter() {
-    let world = world();
-    world.work(vec![world.message("gone", 1, 1)]).await;
-    assert!(world.letters()[0].reason.contains("`gone`"));
+async fn what_a_deploy_makes_deliverable_waits_for_it_and_keeps_its_order() {
+    let mut world = world();
+    world.clock.pass(Duration::from_secs(1));
+    let batch = |world: &World, receives| {
+        let later = of_a_later_version(world.message("cluster", 3, receives));
+        vec![world.message("fresh", 1, receives), world.message("fresh", 2, receives), later]
+    };
+    let kept = world.work(batch(&world, 1)).await;
+    assert_eq!(kept, ["cluster-3", "fresh-1", "fresh-2"]);
+    assert!(world.queue.held().iter().all(|(_, wait)| *wait == Duration::from_secs(30)));
+    assert!(world.letters().is_empty() && world.sender.sent().is_empty());
+
+    world.deliverer.relay =
+        relay(&RELAY.replace("  other:", "  fresh: { type: http, url: \"https://fresh.example.com/\" }\n  other:"));
+    world.sender.answer(200, "");
+    world.sender.answer(200, "");
+    assert_eq!(world.work(batch(&world, 2)).await, ["cluster-3"]);
+    assert_eq!(world.queue.deleted(), ["fresh-1", "fresh-2"]);
+}
+
+#[tokio::test]
+async fn what_no_deploy_made_deliverable_in_a_quarter_of_an_hour_is_a_dead_letter() {
+    for (target, reason) in [("gone", "`gone`"), ("cluster", "version 2")] {
+        let world = world();
+        let mut waits = Vec::new();
+        for receives in 1.. {
+            let message = world.message(target, 1, receives);
+            let message = if target == "cluster" { of_a_later_version(message) } else { message };
+            if world.work(vec![message]).await.is_empty() {
+                break;
+            }
+            let wait = world.queue.held().last().expect("held").1;
+            world.clock.pass(wait);
+            waits.push(wait.as_secs());
+        }
+        assert_eq!(waits, [30, 60, 120, 240, 450]);
+        let letter = &world.letters()[0];
+        assert!(letter.class == GivenUp::Undeliverable && letter.reason.contains(reason), "{}", letter.reason);
+    }
 }
 
 #[tokio::test]
@@ -497,9 +562,78 @@ async fn without_the_dead_letter_queue_the_message_stays() {
 async fn without_state_nothing_is_lost_and_nothing_is_hammered() {
     let world = world();
     world.state.set_down(true);
-    assert_eq!(world.work(vec![world.message("cluster", 1, 2)]).await, ["cluster-1"]);
-    assert!(world.sender.sent().is_empty());
-    assert_eq!(world.queue.held()[0].1, Duration::from_secs(5));
+    // The first time there is nothing to be asked of it.
+    world.sender.answer(503, "");
+    // The queue gives up what was handed out a thousand times.
+    for (receives, seconds) in [(1, 5), (2, 10), (12, 60), (500, 300)] {
+        assert_eq!(world.work(vec![world.message("cluster", 1, receives)]).await, ["cluster-1"]);
+        assert_eq!(world.queue.held().last().expect("held").1, Duration::from_secs(seconds), "{receives}");
+    }
+    assert_eq!(world.sender.sent().len(), 1);
+}
+
+#[tokio::test]
+async fn what_came_back_again_and_again_while_the_state_was_away_is_not_blamed_for_the_end_of_a_process() {
+    let world = world();
+    world.state.set_down(true);
+    for receives in 2..=20 {
+        assert_eq!(world.work(vec![world.message("cluster", 1, receives)]).await, ["cluster-1"]);
+    }
+    world.state.set_down(false);
+    for receives in 21..=24 {
+        world.sender.die();
+        let killed = world.work(vec![world.message("cluster", 1, receives)]);
+        tokio::select! { biased; _ = killed => panic!("the process has died"), () = world.sender.died() => {} }
+    }
+    world.sender.answer(200, "");
+    assert!(world.work(vec![world.message("cluster", 1, 25)]).await.is_empty());
+    assert!(world.letters().is_empty() && world.state.records.lock().expect("lock").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_is_hidden_for_as_long_as_it_may_take_and_that_is_waited_for_for_a_second() {
+    let world = world();
+    let batch = [world.message("cluster", 1, 1), world.message("other", 2, 1)];
+    let deadline = Instant::now() + Duration::from_secs(120);
+    world.deliverer.hide(&batch, deadline).await;
+    assert_eq!(world.queue.held(), [(vec!["cluster-1".into(), "other-2".into()], Duration::from_secs(130))]);
+    world.queue.fall_silent();
+    let began = Instant::now();
+    world.deliverer.hide(&batch, deadline).await;
+    assert_eq!(began.elapsed(), Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_that_does_not_answer_takes_no_batch_past_its_time() {
+    let world = world();
+    world.state.fall_silent();
+    world.sender.answer(503, "");
+    let (began, time) = (Instant::now(), Duration::from_secs(60));
+    let messages = vec![world.message("cluster", 1, 1), world.message("cluster", 2, 1)];
+    let kept = tokio::time::timeout(time, world.deliverer.work(messages, began + time)).await.expect("in time");
+    assert_eq!(kept.len(), 2);
+    assert!(world.queue.deleted().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_deleted_is_not_overtaken() {
+    // Delivered, or given up: the next one waits with the group until this one is off the queue.
+    for status in [200, 413] {
+        let world = world();
+        world.sender.answer(status, "");
+        world.queue.refuse_deletions(usize::MAX);
+        let kept = world.work(vec![world.message("other", 1, 1), world.message("other", 2, 1)]).await;
+        assert_eq!(kept, ["other-2"], "the platform may delete the first");
+        assert_eq!(world.queue.held(), [(kept, Duration::ZERO)]);
+        assert_eq!((world.sender.sent().len(), world.letters().len()), (1, usize::from(status == 413)));
+    }
+    // What is refused for a moment is tried again.
+    let world = world();
+    world.sender.answer(200, "");
+    world.sender.answer(200, "");
+    world.queue.refuse_deletions(3);
+    assert!(world.work(vec![world.message("other", 1, 1), world.message("other", 2, 1)]).await.is_empty());
+    assert_eq!(world.queue.deleted(), ["other-1", "other-2"]);
 }
 
 #[tokio::test]
@@ -507,9 +641,12 @@ async fn a_panic_takes_no_other_message_with_it_and_counts_as_an_attempt() {
     let world = world();
     *world.sender.poison.lock().expect("lock") = Some("app1\"");
     world.sender.answer(200, "");
-    let kept = world.work(vec![world.message("cluster", 1, 1), world.message("other", 3, 1)]).await;
-    assert_eq!(kept, ["cluster-1"]);
+    let messages = vec![world.message("cluster", 1, 1), world.message("cluster", 2, 1), world.message("other", 3, 1)];
+    let kept = world.work(messages).await;
+    assert_eq!(kept, ["cluster-1", "cluster-2"]);
+    assert_eq!(world.queue.held(), [(kept, Duration::from_secs(1))], "in their order");
     assert_eq!(world.queue.deleted(), ["other-3"]);
+    assert_eq!(world.sender.sent().len(), 1, "what is behind it was not tried");
     assert_eq!(world.state.records.lock().expect("lock").len(), 1);
 }
 
@@ -558,6 +695,8 @@ async fn a_message_that_merely_waited_long_is_tried_alone_and_goes_on_as_any_oth
     assert_eq!(world.work(vec![world.message("cluster", 1, 40)]).await.len(), 1);
     world.sender.answer(200, "");
     assert!(world.work(vec![world.message("cluster", 1, 41)]).await.is_empty());
+    world.sender.answer(200, "");
+    assert!(world.work(vec![world.message("cluster", 2, 40)]).await.is_empty());
     assert!(world.letters().is_empty() && world.state.records.lock().expect("lock").is_empty());
 }
 
@@ -683,6 +822,16 @@ async fn one_delivery_at_a_time_is_tried_while_the_breaker_is_open_and_a_process
     world.clock.pass(Duration::from_secs(36));
     world.sender.answer(200, "");
     assert!(world.work(vec![aside()]).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_suspicious_message_may_be_the_one_that_is_tried_while_the_breaker_is_open() {
+    let world = world();
+    world.sender.answer(401, "");
+    world.work(vec![world.message("guarded", 1, 1)]).await;
+    world.clock.pass(Duration::from_secs(1));
+    world.sender.answer(200, "");
+    assert!(world.work(vec![world.message("guarded", 2, 9)]).await.is_empty());
 }
 
 #[tokio::test]

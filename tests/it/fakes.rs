@@ -94,6 +94,9 @@ pub struct FakeQueue {
     pub held: Mutex<Vec<(Vec<String>, Duration)>>,
     pub down: Mutex<bool>,
     pub full: Mutex<bool>,
+    /// How many deletions will yet fail.
+    pub refused_deletions: Mutex<usize>,
+    pub silent: Mutex<bool>,
 }
 
 impl Default for FakeQueue {
@@ -105,6 +108,8 @@ impl Default for FakeQueue {
             held: Mutex::default(),
             down: Mutex::default(),
             full: Mutex::default(),
+            refused_deletions: Mutex::default(),
+            silent: Mutex::default(),
         }
     }
 }
@@ -117,6 +122,16 @@ impl FakeQueue {
 
     pub fn set_down(&self, down: bool) {
         *lock(&self.down) = down;
+    }
+
+    /// The next `count` deletions fail.
+    pub fn refuse_deletions(&self, count: usize) {
+        *lock(&self.refused_deletions) = count;
+    }
+
+    /// From now on, who wants to hold messages gets no answer.
+    pub fn fall_silent(&self) {
+        *lock(&self.silent) = true;
     }
 
     pub fn sent(&self) -> Vec<Message> {
@@ -171,12 +186,21 @@ impl Queue for FakeQueue {
 
     async fn delete(&self, message: &Received) -> Result<(), Unavailable> {
         self.reach()?;
+        let mut refused = lock(&self.refused_deletions);
+        if *refused > 0 {
+            *refused -= 1;
+            return Err(Unavailable { what: "queue", message: "it does not delete".into() });
+        }
         lock(&self.deleted).push(message.message_id.clone());
         Ok(())
     }
 
     async fn hold(&self, messages: &[Received], wait: Duration) -> Result<(), Unavailable> {
         self.reach()?;
+        let silent = *lock(&self.silent);
+        if silent {
+            std::future::pending::<()>().await;
+        }
         lock(&self.held).push((messages.iter().map(|message| message.message_id.clone()).collect(), wait));
         Ok(())
     }
@@ -190,10 +214,15 @@ pub struct FakeState {
     pub records: Mutex<BTreeMap<Key, Record>>,
     pub down: Mutex<bool>,
     pub writes: AtomicUsize,
+    pub silent: Mutex<bool>,
 }
 
 impl FakeState {
-    fn reach(&self) -> Result<(), Unavailable> {
+    async fn reach(&self) -> Result<(), Unavailable> {
+        let silent = *lock(&self.silent);
+        if silent {
+            std::future::pending::<()>().await;
+        }
         match *lock(&self.down) {
             true => Err(Unavailable { what: "state", message: "it is down".into() }),
             false => Ok(()),
@@ -203,24 +232,29 @@ impl FakeState {
     pub fn set_down(&self, down: bool) {
         *lock(&self.down) = down;
     }
+
+    /// From now on nobody gets an answer.
+    pub fn fall_silent(&self) {
+        *lock(&self.silent) = true;
+    }
 }
 
 #[async_trait]
 impl State for FakeState {
     async fn get(&self, key: &Key) -> Result<Option<Record>, Unavailable> {
-        self.reach()?;
+        self.reach().await?;
         Ok(lock(&self.records).get(key).filter(|record| record.expires > self.clock.now()).cloned())
     }
 
     async fn put(&self, key: &Key, record: Record) -> Result<(), Unavailable> {
-        self.reach()?;
+        self.reach().await?;
         self.writes.fetch_add(1, Ordering::SeqCst);
         lock(&self.records).insert(key.clone(), record);
         Ok(())
     }
 
     async fn create(&self, key: &Key, record: Record) -> Result<bool, Unavailable> {
-        self.reach()?;
+        self.reach().await?;
         let mut records = lock(&self.records);
         let free = records.get(key).is_none_or(|record| record.expires <= self.clock.now());
         if free {
@@ -230,13 +264,13 @@ impl State for FakeState {
     }
 
     async fn delete(&self, key: &Key) -> Result<(), Unavailable> {
-        self.reach()?;
+        self.reach().await?;
         lock(&self.records).remove(key);
         Ok(())
     }
 
     async fn list(&self, pk: &str) -> Result<Vec<(Key, Record)>, Unavailable> {
-        self.reach()?;
+        self.reach().await?;
         let records = lock(&self.records);
         let current = records.iter().filter(|(key, record)| key.pk == pk && record.expires > self.clock.now());
         Ok(current.map(|(key, record)| (key.clone(), record.clone())).collect())
@@ -252,7 +286,8 @@ pub struct FakeSender {
     pub poison: Mutex<Option<&'static str>>,
     /// Whether sending never ends, as when the process dies.
     dying: Mutex<bool>,
-    seconds: Mutex<u64>,
+    /// How long what goes to a host takes; to all where it is empty.
+    seconds: Mutex<(&'static str, u64)>,
     died: tokio::sync::Notify,
 }
 
@@ -267,7 +302,12 @@ impl FakeSender {
 
     /// From now on every answer takes this long.
     pub fn take_seconds(&self, seconds: u64) {
-        *lock(&self.seconds) = seconds;
+        self.take_seconds_at("", seconds);
+    }
+
+    /// From now on every answer of this host takes this long.
+    pub fn take_seconds_at(&self, host: &'static str, seconds: u64) {
+        *lock(&self.seconds) = (host, seconds);
     }
 
     /// The next attempt ends the process: it never returns.
@@ -303,8 +343,8 @@ impl Sender for FakeSender {
             self.died.notify_one();
             std::future::pending::<()>().await;
         }
-        let seconds = *lock(&self.seconds);
-        if seconds > 0 {
+        let (host, seconds) = *lock(&self.seconds);
+        if seconds > 0 && request.url.contains(host) {
             tokio::time::sleep(Duration::from_secs(seconds)).await;
         }
         let poison = *lock(&self.poison);

@@ -4,7 +4,7 @@
 //! the new token before the path follows it.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sluice::deliver::Deliverer;
@@ -61,10 +61,7 @@ egress: {{ allow: [127.0.0.0/8] }}
             clock: clock.clone(),
             meter: Arc::new(FakeMeter::default()),
             chance: || 0.5,
-            alone: Default::default(),
-            timed_out: Mutex::default(),
-            looked: Mutex::default(),
-            stopping: Default::default(),
+            memory: Default::default(),
         };
         let waiting = VecDeque::new();
         Self { deliverer, secrets, clock, queue, dead, flux, waiting, pushed: 0, set_aside: 0 }

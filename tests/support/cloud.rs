@@ -203,13 +203,14 @@ impl Cloud {
         (!messages.is_empty()).then(|| sqs_event(&queue_arn(&self.queue, REGION), &messages))
     }
 
+    /// What is waiting, or comes within less than a call of the SDK may take.
     pub async fn receive(&self, queue: &str) -> Vec<aws_sdk_sqs::types::Message> {
         let received = self
             .sqs
             .receive_message()
             .queue_url(queue)
             .max_number_of_messages(10)
-            .wait_time_seconds(5)
+            .wait_time_seconds(3)
             .message_system_attribute_names(MessageSystemAttributeName::All);
         received.send().await.expect("received").messages.unwrap_or_default()
     }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use sluice::domain::delivery::DeadLetter;
 use sluice::domain::event::{Detail, Original};
+use sluice::domain::outcome::GivenUp;
 use sluice::rim::config;
 use sluice::target::RenderError;
 
@@ -150,9 +152,19 @@ async fn compressed_bodies_are_not_unpacked() {
 
 #[tokio::test]
 async fn messages_and_relay_files_unpack_to_no_more_than_they_may_be() {
+    for (megabytes, readable) in [(20, true), (25, false)] {
+        let body = vec![b'a'; megabytes << 20].into();
+        let original = Original { content_type: "text/plain".into(), headers: vec![], body };
+        let delivery = Delivery { original: Some(original), ..targets::delivery("push.json") };
+        let message = delivery.encode(262_144).expect("it packs well");
+        assert_eq!(Delivery::decode(&message).is_ok(), readable, "{megabytes} MiB");
+        let (class, given_up) = (GivenUp::Rejected, delivery.queued);
+        let letter =
+            DeadLetter { class, reason: "413".into(), given_up, attempts: 1, delivery: Some(delivery), body: None };
+        let message = letter.encode(262_144).expect("it packs well");
+        assert_eq!(DeadLetter::decode(&message).is_ok(), readable, "{megabytes} MiB");
+    }
     let packed = Encoding::Base64.encode(&bomb(b' ', 256));
-    let message = json!({ "v": 1, "gzip": packed }).to_string();
-    assert!(Delivery::decode(&message).is_err());
     let text = config::text(&packed, &FakeSecrets::default()).await;
     assert!(text.is_ok_and(|text| text.len() <= 8 << 20));
 }
