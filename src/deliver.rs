@@ -218,10 +218,10 @@ impl Deliverer {
             join_all(kept.iter().map(|message| self.outlived(message))).await;
         }
         if !kept.is_empty()
-            && let Err(Unavailable { what, message }) = self.queue.hold(&kept, wait).await
+            && let Err(error) = self.queue.hold(&kept, wait).await
         {
             // They come back by themselves when their visibility times out.
-            tracing::warn!(error = %message, "the {what} could not hold messages");
+            tracing::warn!(%error, "messages could not be held");
         }
         Err(kept)
     }
@@ -254,8 +254,8 @@ impl Deliverer {
         };
         let attempts = match self.attempts(message, &delivery).await {
             Ok(attempts) => attempts,
-            Err(Unavailable { what, message }) => {
-                tracing::error!(delivery = %delivery.id, error = %message, "the {what} cannot be reached");
+            Err(error) => {
+                tracing::error!(delivery = %delivery.id, %error, "the state cannot be read");
                 return Fate::Held(STATE_WAIT);
             }
         };
@@ -264,8 +264,8 @@ impl Deliverer {
             Ok(Gate::Closed) => None,
             Ok(Gate::Probe(breaker)) => Some(breaker),
             Ok(Gate::Open(breaker)) => return self.not_tried(message, entry, delivery, attempts, breaker).await,
-            Err(Unavailable { what, message }) => {
-                tracing::error!(delivery = %delivery.id, error = %message, "the {what} cannot be reached");
+            Err(error) => {
+                tracing::error!(delivery = %delivery.id, %error, "the state cannot be read");
                 return Fate::Held(STATE_WAIT);
             }
         };
@@ -509,8 +509,8 @@ impl Deliverer {
             deduplication_id: aside.deduplication_id(),
             body,
         };
-        if let Err(Unavailable { what, message }) = self.queue.send(&[anew]).await {
-            tracing::error!(delivery = %aside.id, error = %message, "the {what} cannot be reached");
+        if let Err(error) = self.queue.send(&[anew]).await {
+            tracing::error!(delivery = %aside.id, %error, "nothing can be set aside");
             return Fate::Held(wait);
         }
         tracing::warn!(delivery = %aside.id, target = %aside.target, attempts, "set aside: those behind it can pass");
@@ -591,8 +591,8 @@ impl Deliverer {
         // A group of its own for each: of a FIFO queue nobody sees more than ten messages of a group at once.
         let group = format!("{target}!{}", &deduplication_id[..32]);
         let stored = self.dead_letters.send(&[Message { group, deduplication_id, body }]).await;
-        if let Err(Unavailable { what, message }) = stored {
-            tracing::error!(delivery = id, error = %message, "the dead-letter {what} cannot be reached");
+        if let Err(error) = stored {
+            tracing::error!(delivery = id, %error, "nothing can be put among the dead letters");
             return Fate::Held(STATE_WAIT);
         }
         self.meter.record("DeadLetters", Of::Target(&target), 1.0, Unit::Count);
@@ -601,9 +601,9 @@ impl Deliverer {
     }
 
     async fn off_the_queue(&self, message: &Received) -> Fate {
-        if let Err(Unavailable { what, message }) = self.queue.delete(message).await {
+        if let Err(error) = self.queue.delete(message).await {
             // It will be handed out again and be delivered twice: at least once is what we promise.
-            tracing::error!(error = %message, "the {what} could not delete a message");
+            tracing::error!(%error, "a message could not be deleted");
         }
         Fate::Gone
     }
