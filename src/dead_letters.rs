@@ -8,7 +8,7 @@
 //! events», EventBridge User Guide), and the notification that SNS could not («Amazon SNS dead-letter queues»; all read
 //! 2026-11).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -46,8 +46,9 @@ pub trait DeadLetterQueue: Send + Sync {
     /// What people call it; never a secret.
     fn name(&self) -> &str;
 
-    /// Up to `most` messages, hidden from others for `hidden` or until they are released.
-    async fn take(&self, most: usize, hidden: Duration) -> Result<Vec<Stored>, Unavailable>;
+    /// The next messages, up to `most` (1 to 10), hidden from others for `hidden` or until they are released; none where
+    /// there are no more. `after` is the last one of those before. What is hidden no longer may come again.
+    async fn take(&self, most: usize, after: Option<&str>, hidden: Duration) -> Result<Vec<Stored>, Unavailable>;
 
     /// Puts messages back. Those for which it fails come back when they are no longer hidden.
     async fn release(&self, letters: &[&Stored]);
@@ -60,6 +61,102 @@ pub trait DeadLetterQueue: Send + Sync {
 
     /// Deletes a message.
     async fn discard(&self, letter: &Stored) -> Result<(), Unavailable>;
+}
+
+/// How many letters are in hand at once, and may be taken together.
+const PAGE: usize = 10;
+
+/// What became of a letter that was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is in its queue no more.
+    Gone,
+    /// It stays where it is.
+    Stays,
+}
+
+/// Hands each of the first `most` letters in `queue` that `choice` takes to `act`, a page at a time, so that none is in
+/// hand for longer than the work on ten letters takes: `hidden` has to be longer than that. What stays is put back at the
+/// end. A letter that comes into the queue under the id of one that is gone is left alone: it was sent again, and failed.
+///
+/// Returns whether these were all.
+///
+/// # Errors
+/// When the queue has no more to tell; what was acted on until then is done.
+pub async fn go_through(
+    queue: &dyn DeadLetterQueue,
+    choice: &Choice,
+    now: Timestamp,
+    most: usize,
+    hidden: Duration,
+    mut act: impl AsyncFnMut(&Stored, Letter) -> Fate,
+) -> Result<bool, Unavailable> {
+    let (mut stay, mut gone) = (HashMap::new(), HashSet::new());
+    let (mut looked_at, mut again, mut last) = (0, 0, None::<String>);
+    let all = loop {
+        if looked_at == most {
+            break Ok(false);
+        }
+        let page = match queue.take(PAGE.min(most - looked_at), last.as_deref(), hidden).await {
+            Ok(page) => page,
+            Err(error) => break Err(error),
+        };
+        let Some(end) = page.last() else { break Ok(true) };
+        last = Some(end.message_id.clone());
+        let mut letters = Vec::new();
+        for stored in page {
+            if stay.contains_key(&stored.message_id) {
+                // It was hidden for as long as that goes; the newer receipt counts.
+                again += 1;
+                stay.insert(stored.message_id.clone(), light(stored));
+                continue;
+            }
+            (looked_at, again) = (looked_at + 1, 0);
+            let letter = Letter::read(&stored);
+            if choice.takes(&letter, now) && !gone.contains(&letter.id) {
+                letters.push((stored, letter));
+            } else {
+                stay.insert(stored.message_id.clone(), light(stored));
+            }
+        }
+        // All that stays came again, and nothing else between it.
+        if again > stay.len() {
+            break Ok(false);
+        }
+        letters.sort_by_key(|(_, letter)| letter.given_up);
+        for (stored, letter) in letters {
+            let id = letter.id.clone();
+            match act(&stored, letter).await {
+                Fate::Gone => drop(gone.insert(id)),
+                Fate::Stays => drop(stay.insert(stored.message_id.clone(), light(stored))),
+            }
+        }
+    };
+    queue.release(&stay.values().collect::<Vec<_>>()).await;
+    all
+}
+
+/// What is needed to put a message back; its body may be large.
+fn light(stored: Stored) -> Stored {
+    Stored { body: String::new(), attributes: BTreeMap::new(), ..stored }
+}
+
+/// Sends a letter again, and deletes it once it is in other hands. `function` is invoked for what does not tell which.
+///
+/// # Errors
+/// Says why not; the letter is where it was.
+pub async fn redrive(
+    queue: &dyn DeadLetterQueue,
+    stored: &Stored,
+    letter: &Letter,
+    now: Timestamp,
+    function: Option<&str>,
+) -> Result<(), String> {
+    let again = letter.again(now, queue.limit(), function)?;
+    queue.send_again(again).await.map_err(|error| error.to_string())?;
+    queue.discard(stored).await.map_err(|error| {
+        format!("it was sent, but could not be deleted and is still there; discard it, or it is sent twice: {error}")
+    })
 }
 
 words! {

@@ -629,8 +629,8 @@ impl Deliverer {
             deduplication_id: aside.deduplication_id(),
             body,
         };
-        if let Err(Unavailable { what, message }) = self.queue.send(&[anew]).await {
-            tracing::error!(delivery = %aside.id, error = %message, "the {what} cannot be reached");
+        if let Err(error) = self.queue.send(&[anew]).await {
+            tracing::error!(delivery = %aside.id, %error, "nothing can be set aside");
             return Fate::Held(wait);
         }
         tracing::warn!(delivery = %aside.id, target = %aside.target, attempts, "set aside: those behind it can pass");
@@ -714,8 +714,8 @@ impl Deliverer {
         // A group of its own for each: of a FIFO queue nobody sees more than ten messages of a group at once.
         let group = format!("{target}!{}", &deduplication_id[..32]);
         let stored = self.dead_letters.send(&[Message { group, deduplication_id, body }]).await;
-        if let Err(Unavailable { what, message: error }) = stored {
-            tracing::error!(delivery = id, %error, "the dead-letter {what} cannot be reached");
+        if let Err(error) = stored {
+            tracing::error!(delivery = id, %error, "nothing can be put among the dead letters");
             return Fate::Held(outage_wait(message));
         }
         self.meter.record("DeadLetters", Of::Target(&target), 1.0, Unit::Count);

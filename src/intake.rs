@@ -13,7 +13,7 @@ use crate::domain::delivery::{Delivery, TooLarge};
 use crate::domain::event::Original;
 use crate::domain::name::Name;
 use crate::domain::secret::{Resolved, SecretRef};
-use crate::port::{Clock, FetchError, Message, Meter, Of, Outbox, Subscriptions, Unavailable, Unit};
+use crate::port::{Clock, FetchError, Message, Meter, Of, Outbox, Subscriptions, Unit};
 use crate::relay::{Relay, SourceEntry};
 use crate::secrets::SecretStore;
 use crate::source::auth::{AuthError, Authentic};
@@ -101,6 +101,11 @@ impl Answer {
     /// The answer where too much is under way to take a request in.
     pub fn overloaded() -> Self {
         Self::unavailable("too much is under way at the moment; please send again")
+    }
+
+    /// The answer while the relay file cannot be had.
+    pub fn without_relay_file() -> Self {
+        Self::unavailable("the relay cannot read its own configuration at the moment; please send again")
     }
 
     /// The answer to a body that is over [`MAX_BODY`].
@@ -325,8 +330,14 @@ impl Intake {
         let is_ours =
             |(_, error): &(SecretRef, FetchError)| named.is_none() || matches!(error, FetchError::Unavailable(_));
         for refreshed in [false, true] {
-            let found = self.secrets.find(references, grace).await;
-            match check(&found.resolved) {
+            let mut found = self.secrets.find(references, None).await;
+            let mut checked = check(&found.resolved);
+            // Only who does not have the current value waits for the one before it. What is published has none.
+            if named.is_none() && matches!(checked, Err(AuthError::Mismatch(_))) {
+                found = self.secrets.find(references, grace).await;
+                checked = check(&found.resolved);
+            }
+            match checked {
                 Ok(authentic) => return Ok(authentic),
                 // The secret that would fit may be the one that cannot be had: ours to mend, not the sender's.
                 Err(AuthError::Mismatch(_)) if found.missing.iter().any(is_ours) => {
@@ -405,8 +416,8 @@ impl Intake {
             }
         }
         for (agent, messages) in &queues {
-            if let Err(Unavailable { what, message }) = self.queue_of(*agent).send(messages).await {
-                tracing::error!(request = %request_id, source = %name, error = %message, "the {what} cannot be reached");
+            if let Err(error) = self.queue_of(*agent).send(messages).await {
+                tracing::error!(request = %request_id, source = %name, %error, "nothing can be queued");
                 return Answer::unavailable("the queue cannot be reached; please send again");
             }
         }

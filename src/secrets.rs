@@ -16,8 +16,8 @@ use crate::relay::{Relay, TargetEntry};
 pub const CACHE: Duration = Duration::from_secs(5 * 60);
 /// How long a value is used, at most, while the store cannot be reached.
 const STALE: Duration = Duration::from_secs(60 * 60);
-/// After a failed fetch the store is left alone for this long, so that requests do not queue up behind its
-/// time-outs.
+/// After a failed fetch of a value, or of the one before it, the store is left alone for this long, so that requests
+/// do not queue up behind its time-outs.
 const PAUSE: Duration = Duration::from_secs(2);
 /// A bucket of forced refreshes holds this many …
 const REFRESHES: f64 = 5.0;
@@ -94,6 +94,8 @@ impl Bucket {
 struct Entry {
     cached: Option<Cached>,
     failed: Option<(Timestamp, FetchError)>,
+    /// The same for the value before the current one.
+    failed_before: Option<(Timestamp, FetchError)>,
     /// For forced refreshes.
     bucket: Bucket,
     /// Held by whoever fetches: others wait for the result instead of fetching, too.
@@ -132,6 +134,7 @@ impl SecretStore {
         change(entries.entry(reference.clone()).or_insert_with(|| Entry {
             cached: None,
             failed: None,
+            failed_before: None,
             bucket: Bucket::full(now),
             flight: Arc::default(),
         }))
@@ -259,20 +262,43 @@ impl SecretStore {
         }
     }
 
-    async fn fetch_previous(&self, reference: &SecretRef, grace: Duration) -> Result<(), FetchError> {
-        let wanted = self.with_entry(reference, |entry| {
-            let cached = entry.cached.as_ref()?;
-            let in_grace = self.clock.now() < after(cached.current.made?, grace);
-            (in_grace && cached.previous.is_none()).then(|| cached.current.clone())
-        });
-        let Some(current) = wanted else { return Ok(()) };
-        let previous = self.backend.previous(reference, &current).await?;
+    /// The current value whose predecessor is wanted and not known; an error where it was asked for in vain just now.
+    fn without_previous(&self, reference: &SecretRef, grace: Duration) -> Result<Option<Fetched>, FetchError> {
+        let now = self.clock.now();
         self.with_entry(reference, |entry| {
-            if let Some(cached) = entry.cached.as_mut().filter(|cached| cached.current.version == current.version) {
-                cached.previous = Some(previous);
+            let in_grace = |cached: &&Cached| cached.current.made.is_some_and(|made| now < after(made, grace));
+            let cached = entry.cached.as_ref().filter(in_grace).filter(|cached| cached.previous.is_none());
+            match &entry.failed_before {
+                Some((at, error)) if cached.is_some() && now < after(*at, PAUSE) => Err(error.clone()),
+                _ => Ok(cached.map(|cached| cached.current.clone())),
             }
-        });
-        Ok(())
+        })
+    }
+
+    async fn fetch_previous(&self, reference: &SecretRef, grace: Duration) -> Result<(), FetchError> {
+        if self.without_previous(reference, grace)?.is_none() {
+            return Ok(());
+        }
+        let flight = self.with_entry(reference, |entry| entry.flight.clone());
+        let _flight = flight.lock().await;
+        // Whoever held the flight may have fetched it, or tried to.
+        let Some(current) = self.without_previous(reference, grace)? else { return Ok(()) };
+        let answer = self.backend.previous(reference, &current).await;
+        let now = self.clock.now();
+        self.with_entry(reference, |entry| match answer {
+            Ok(previous) => {
+                if let Some(cached) = entry.cached.as_mut().filter(|cached| cached.current.version == current.version) {
+                    cached.previous = Some(previous);
+                }
+                entry.failed_before = None;
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(secret = %reference, %error, "the value before a secret's current one could not be fetched");
+                entry.failed_before = Some((now, error.clone()));
+                Err(error)
+            }
+        })
     }
 
     fn values(&self, reference: &SecretRef, grace: Option<Duration>) -> Result<Vec<Secret>, FetchError> {
@@ -335,7 +361,10 @@ mod tests {
         /// All versions of the one secret that there is, oldest first, with the time of their making.
         versions: Mutex<Vec<(String, Timestamp)>>,
         failure: Mutex<Option<FetchError>>,
+        /// Of calls for the value before the current one alone.
+        failure_before: Mutex<Option<FetchError>>,
         fetches: AtomicUsize,
+        fetches_before: AtomicUsize,
     }
 
     #[async_trait]
@@ -347,7 +376,12 @@ mod tests {
         }
 
         async fn previous(&self, _: &SecretRef, _: &Fetched) -> Result<Option<Fetched>, FetchError> {
-            self.nth(2)
+            self.fetches_before.fetch_add(1, Ordering::SeqCst);
+            tokio::task::yield_now().await;
+            match self.failure_before.lock().expect("lock").clone() {
+                Some(error) => Err(error),
+                None => self.nth(2),
+            }
         }
     }
 
@@ -434,6 +468,30 @@ mod tests {
         assert_eq!(world.accepted(24).await, ["two", "one"]);
         world.clock.pass(Duration::from_secs(3600));
         assert_eq!(world.accepted(24).await, ["two"]);
+    }
+
+    #[tokio::test]
+    async fn while_only_the_value_before_cannot_be_had_it_is_asked_for_once_in_a_pause() {
+        let world = world("ssm:/a");
+        world.store_value("one");
+        world.store_value("two");
+        let failure = |error| *world.backend.failure_before.lock().expect("lock") = error;
+        failure(Some(FetchError::Unavailable("throttled".into())));
+        let fetches_before = || world.backend.fetches_before.load(Ordering::SeqCst);
+        for pauses in 1..=2 {
+            // One after the other, and all at once.
+            for _ in 0..500 {
+                assert_eq!(world.accepted(24).await, ["two"]);
+            }
+            let all = futures_util::future::join_all((0..500).map(|_| world.accepted(24))).await;
+            assert!(all.iter().all(|accepted| accepted == &["two"]));
+            assert_eq!((world.fetches(), fetches_before()), (1, pauses));
+            world.clock.pass(PAUSE);
+        }
+        failure(None);
+        let all = futures_util::future::join_all((0..500).map(|_| world.accepted(24))).await;
+        assert!(all.iter().all(|accepted| accepted == &["two", "one"]));
+        assert_eq!((world.fetches(), fetches_before()), (1, 3));
     }
 
     #[tokio::test]

@@ -732,6 +732,21 @@ async fn what_is_sent_again_goes_to_the_queue_it_came_from_however_often_and_not
 }
 
 #[tokio::test]
+async fn letters_are_sent_again_no_faster_than_is_asked_for_and_a_list_of_some_says_so() {
+    let sdk = aws();
+    let (live, dead, url) = queues(&sdk, "slowly").await;
+    dead.send(&(0..5).map(|number| dead_letter(delivery(number))).collect::<Vec<_>>()).await.expect("stored");
+    let (_, said) = dead_letters(endpoint(), &[], &["list", "--most", "4", "--queue", &url]).await;
+    assert_eq!((letters(&said).len(), &said["complete"]), (4, &false.into()));
+    let began = Instant::now();
+    let (status, said) = dead_letters(endpoint(), &[], &["redrive", "--all", "--rate", "2", "--queue", &url]).await;
+    assert_eq!((status, letters(&said).len(), &said["complete"]), (Some(0), 5, &true.into()), "{said}");
+    assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
+    assert_eq!(live.receive(10, SOON).await.expect("an answer").len(), 5);
+    assert!(dead.receive(10, Duration::ZERO).await.expect("an answer").is_empty());
+}
+
+#[tokio::test]
 async fn a_failed_invocation_is_deleted_only_when_the_function_has_taken_it() {
     let sdk = aws();
     let client = aws_sdk_sqs::Client::new(sdk.config());

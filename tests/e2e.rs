@@ -334,6 +334,52 @@ async fn there_is_no_2xx_before_the_queue_has_everything_and_what_is_sent_again_
 }
 
 #[tokio::test]
+async fn a_function_that_starts_while_its_relay_file_cannot_be_had_answers_503_or_fails_and_goes_on_when_it_can() {
+    let cloud = Cloud::deploy().await;
+    let faults = Faults::before(moto().url()).await;
+    let variables = [("AWS_ENDPOINT_URL", &*faults.url)];
+    faults.at("AmazonSSM.GetParameters", Fault::Throttled);
+    let start = |name| cloud.function_with(name, &variables);
+    let (intake, deliver) = tokio::join!(start("git-webhook"), start("deliver"));
+    let answer = intake.http(github("push", "d-1", SECRET)).await.expect("an answer, not a dead function");
+    assert_eq!((answer.status, answer.headers["retry-after"].as_str()), (503, "5"), "{}", answer.text());
+    faults.over();
+    assert_eq!(intake.http(github("push", "d-1", SECRET)).await.expect("answer").status, 202);
+
+    faults.at("AmazonSSM.GetParameters", Fault::Throttled);
+    let batch = cloud.batch().await.expect("a message is waiting");
+    let failed = deliver.invoke(batch).await.expect_err("nothing was worked on");
+    assert!(failed.to_string().contains("cannot be had at the moment"), "{failed}");
+    faults.over();
+    // Well before the queue would hand it out by itself.
+    let again = tokio::time::timeout(Duration::from_secs(20), async {
+        loop {
+            if let Some(batch) = cloud.batch().await {
+                return batch;
+            }
+        }
+    });
+    let kept = deliver.invoke(again.await.expect("it comes back soon")).await.expect("worked on");
+    assert!(batch_item_failures(&kept).is_empty());
+    assert_eq!(cloud.arrived(), ["d-1"]);
+}
+
+#[tokio::test]
+async fn a_function_waits_out_a_moment_in_which_its_relay_file_cannot_be_had() {
+    let cloud = Cloud::deploy().await;
+    let faults = Faults::before(moto().url()).await;
+    faults.at("AmazonSSM.GetParameters", Fault::Throttled);
+    let soon_over = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        faults.over();
+    };
+    let variables = [("AWS_ENDPOINT_URL", &*faults.url)];
+    let (intake, ()) = tokio::join!(cloud.function_with("git-webhook", &variables), soon_over);
+    assert_eq!(intake.http(github("push", "d-1", SECRET)).await.expect("answer").status, 202);
+    assert!(!intake.output().await.contains("every invocation tries again"));
+}
+
+#[tokio::test]
 async fn messages_that_are_handed_out_again_while_they_are_being_sent_arrive_in_order_and_leave_the_queue() {
     let cloud = Cloud::deploy().await;
     let (intake, first) = (cloud.function("git-webhook").await, cloud.function("deliver").await);

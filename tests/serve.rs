@@ -450,17 +450,21 @@ fn dead_letters(folder: &Path, arguments: &[&str]) -> (Option<i32>, Value) {
 
 /// Waits until there is one dead letter, of this generation.
 async fn letter_of_generation(folder: &Path, generation: u64) -> Value {
-    loop {
-        let (status, said) = dead_letters(folder, &["list"]);
-        assert_eq!(status, Some(0), "{said}");
-        let letters = said["letters"].as_array().expect("letters");
-        if let [letter] = letters.as_slice()
-            && letter["generation"] == generation
-        {
-            return letter.clone();
+    let found = async {
+        loop {
+            let (status, said) = dead_letters(folder, &["list"]);
+            assert_eq!(status, Some(0), "{said}");
+            let letters = said["letters"].as_array().expect("letters");
+            if let [letter] = letters.as_slice()
+                && letter["generation"] == generation
+            {
+                return letter.clone();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    };
+    let found = tokio::time::timeout(Duration::from_secs(60), found).await;
+    found.unwrap_or_else(|_| panic!("there is no letter of generation {generation}"))
 }
 
 #[tokio::test]

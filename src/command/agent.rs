@@ -3,14 +3,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 use http_body_util::Full;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use super::serve::interrupted;
 use super::{Common, Trouble};
@@ -20,13 +18,10 @@ use crate::rim::aws;
 use crate::rim::aws::signing::SigningSender;
 use crate::rim::chance;
 use crate::rim::clock::SystemClock;
-use crate::rim::consumer::Consumer;
+use crate::rim::consumer::{Consumer, Pulse};
 use crate::rim::local::server;
 use crate::rim::metrics::PrometheusMetrics;
 use crate::secrets::{CACHE, SecretStore};
-
-/// Without an answer of the queue for this long the agent is not well.
-const SILENCE: Duration = Duration::from_secs(60);
 
 /// Which agent this is.
 #[derive(Debug, clap::Args)]
@@ -34,7 +29,7 @@ pub struct Options {
     /// The agent's name, as targets have it under `agent`.
     #[arg(long, value_parser = Name::parse)]
     name: Name,
-    /// The address for /healthz and /metrics.
+    /// The address for /livez, /healthz and /metrics.
     #[arg(long, default_value = "0.0.0.0:8081", value_name = "ADDR")]
     listen: String,
     /// The agent's SQS FIFO queue.
@@ -77,13 +72,13 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
     let address = listener.local_addr().context("the address that is listened on")?;
     println!("sluice agent {} is at work; http://{address}/healthz and /metrics tell how it is", options.name);
     let (stop, stopping) = watch::channel(false);
-    let (heard, last_heard) = watch::channel(Some(Instant::now()));
+    let (pulse, felt) = watch::channel(Pulse::begin());
     let handle = move |request: Request<Bytes>, _: SocketAddr| {
-        let (well, metrics) = (is_well(&last_heard), meter.clone());
-        async move { look(&request, well, &metrics) }
+        let (pulse, metrics) = (*felt.borrow(), meter.clone());
+        async move { look(&request, pulse, &metrics) }
     };
     let health = tokio::spawn(server::serve(listener, handle, stopping.clone()));
-    let consumer = Consumer { queue, deliverer, may_give_up: false, heard };
+    let consumer = Consumer { queue, deliverer, may_give_up: false, pulse };
     let work = tokio::spawn(consumer.run(stopping));
     interrupted().await.context("signals")?;
     tracing::info!("stopping: what is under way ends");
@@ -93,14 +88,12 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
     Ok(())
 }
 
-/// Whether the queue has answered lately.
-fn is_well(last_heard: &watch::Receiver<Option<Instant>>) -> bool {
-    last_heard.borrow().is_some_and(|heard| heard.elapsed() < SILENCE)
-}
-
-fn look(request: &Request<Bytes>, well: bool, metrics: &PrometheusMetrics) -> Response<Full<Bytes>> {
+fn look(request: &Request<Bytes>, pulse: Pulse, metrics: &PrometheusMetrics) -> Response<Full<Bytes>> {
     match request.uri().path() {
-        "/healthz" if well => server::plain(200, "ok\n"),
+        // A process that is ended because the queue is out of reach comes back no better, and has forgotten its secrets.
+        "/livez" if pulse.is_alive() => server::plain(200, "ok\n"),
+        "/livez" => server::plain(503, "no messages are asked for any more\n"),
+        "/healthz" if pulse.is_well() => server::plain(200, "ok\n"),
         "/healthz" => server::plain(503, "the queue has not answered for a minute\n"),
         "/metrics" => {
             let mut response = Response::new(Full::from(metrics.text()));
@@ -108,6 +101,28 @@ fn look(request: &Request<Bytes>, well: bool, metrics: &PrometheusMetrics) -> Re
             response.headers_mut().insert(header::CONTENT_TYPE, kind);
             response
         }
-        _ => server::plain(404, "there are /healthz and /metrics\n"),
+        _ => server::plain(404, "there are /livez, /healthz and /metrics\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_whose_queue_is_silent_is_not_ready_and_is_left_alive() {
+        let (pulse, metrics) = (Pulse::begin(), PrometheusMetrics::default());
+        let status = |path: &str| {
+            let request = Request::get(path).body(Bytes::new()).expect("a request");
+            look(&request, pulse, &metrics).status().as_u16()
+        };
+        assert_eq!(["/livez", "/healthz"].map(status), [200, 200]);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(["/livez", "/healthz"].map(status), [200, 503]);
+        // Nothing has even been asked for.
+        tokio::time::advance(Duration::from_secs(240)).await;
+        assert_eq!(["/livez", "/healthz", "/"].map(status), [503, 503, 404]);
     }
 }

@@ -1,5 +1,6 @@
 //! `sluice dead-letters`: what was given up is listed, shown, sent again or deleted.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::MissedTickBehavior;
 
 use super::{Common, Trouble, default_data};
-use crate::dead_letters::{Choice, Class, DeadLetterQueue, Letter, Stored};
+use crate::dead_letters::{Choice, Class, DeadLetterQueue, Fate, Letter, Stored, go_through, redrive};
 use crate::port::Clock as _;
 use crate::relay::format::Span;
 use crate::rim::aws;
@@ -18,6 +19,8 @@ use crate::rim::local::dead_letters::LocalDeadLetters;
 
 /// For how long letters are hidden from others while they are looked at, should we not come to put them back.
 const LOOK: Duration = Duration::from_secs(60);
+/// The same while they are worked on: longer than ten invocations of a function that never answers.
+const WORK: Duration = Duration::from_secs(15 * 60);
 
 /// What to do.
 #[derive(Debug, clap::Args)]
@@ -112,57 +115,71 @@ fn class(word: &str) -> Result<Class, String> {
 /// The queues that are looked into.
 type Queues = Vec<Box<dyn DeadLetterQueue>>;
 
-/// A letter and where it lies: its queue's place among those that are looked into.
-struct Found {
-    queue: usize,
-    stored: Stored,
-    letter: Letter,
+/// What was gone through.
+struct Course {
+    /// The ids of the letters that were meant.
+    met: BTreeSet<String>,
+    /// Whether no letter was left out.
+    complete: bool,
+    /// Whether a queue could not be read to its end.
+    failed: bool,
 }
 
 pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble> {
     match options.action {
         Action::List(which) => {
             let queues = which.queues(None, aws::sqs::DEFAULT_LIMIT).await?;
-            let found = which.find(&queues, LOOK).await?;
-            release(&queues, found.iter()).await;
-            list(common, &queues, &found);
-            which.all_found(&found)
+            let mut found = Vec::new();
+            let course = which.go_through(&queues, LOOK, async |queue, _, letter| {
+                found.push((queue.name().to_owned(), letter));
+                Fate::Stays
+            });
+            let course = course.await;
+            list(common, found, &course);
+            course.end(&which)
         }
         Action::Show(which) => {
             let queues = which.queues(None, aws::sqs::DEFAULT_LIMIT).await?;
-            let found = which.find(&queues, LOOK).await?;
-            release(&queues, found.iter()).await;
-            let details: Vec<_> = found.iter().map(|found| found.letter.details(&found.stored)).collect();
-            println!("{:#}", json!({ "letters": details }));
-            which.all_found(&found)
+            let mut found = Vec::new();
+            let course = which.go_through(&queues, LOOK, async |_, stored, letter| {
+                found.push((letter.given_up, letter.details(stored)));
+                Fate::Stays
+            });
+            let course = course.await;
+            found.sort_by_key(|(given_up, _)| *given_up);
+            let details: Vec<_> = found.into_iter().map(|(_, details)| details).collect();
+            println!("{:#}", json!({ "complete": course.complete, "letters": details }));
+            course.end(&which)
         }
         Action::Redrive { which, care, to, function, rate, queue_limit } => {
             which.check(care)?;
             let queues = which.queues(to, queue_limit).await?;
-            let found = which.find(&queues, LOOK + Duration::from_secs(u64::from(which.most / rate))).await?;
             let mut pace = tokio::time::interval(Duration::from_secs(1) / rate);
             pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let mut report = Report::new(common, "redriven", care.dry_run);
-            for found in &found {
-                pace.tick().await;
-                let queue = queues[found.queue].as_ref();
-                report.add(found, redrive(queue, found, function.as_deref(), care.dry_run).await);
-            }
-            release(&queues, report.stays.iter().copied()).await;
-            report.end(which.all_found(&found))
+            let course = which.go_through(&queues, WORK, async |queue, stored, letter| {
+                let (now, function) = (SystemClock.now(), function.as_deref());
+                let done = if care.dry_run {
+                    letter.again(now, queue.limit(), function).map(drop)
+                } else {
+                    pace.tick().await;
+                    redrive(queue, stored, &letter, now, function).await
+                };
+                report.add(&letter, done)
+            });
+            let course = course.await;
+            report.end(&which, &course)
         }
         Action::Discard { which, care } => {
             which.check(care)?;
             let queues = which.queues(None, aws::sqs::DEFAULT_LIMIT).await?;
-            let found = which.find(&queues, LOOK).await?;
             let mut report = Report::new(common, "discarded", care.dry_run);
-            for found in &found {
-                let queue = &queues[found.queue];
-                let done = if care.dry_run { Ok(()) } else { queue.discard(&found.stored).await };
-                report.add(found, done.map_err(|error| error.to_string()));
-            }
-            release(&queues, report.stays.iter().copied()).await;
-            report.end(which.all_found(&found))
+            let course = which.go_through(&queues, WORK, async |queue, stored, letter| {
+                let done = if care.dry_run { Ok(()) } else { queue.discard(stored).await };
+                report.add(&letter, done.map_err(|error| error.to_string()))
+            });
+            let course = course.await;
+            report.end(&which, &course)
         }
     }
 }
@@ -210,34 +227,46 @@ impl Which {
         Ok(vec![Box::new(letters)])
     }
 
-    /// The letters that are meant, the oldest first. All others are put back.
-    async fn find(&self, queues: &Queues, hidden: Duration) -> Result<Vec<Found>, Trouble> {
+    /// Hands the letters that are meant to `act`, page by page.
+    async fn go_through(
+        &self,
+        queues: &Queues,
+        hidden: Duration,
+        mut act: impl AsyncFnMut(&dyn DeadLetterQueue, &Stored, Letter) -> Fate,
+    ) -> Course {
         let (choice, now) = (self.choice(), SystemClock.now());
         let most = usize::try_from(self.most).unwrap_or(usize::MAX);
-        let mut found = Vec::new();
-        for (index, queue) in queues.iter().enumerate() {
-            let taken = queue.take(most, hidden).await.with_context(|| queue.name().to_owned())?;
-            if taken.len() == most {
-                eprintln!("sluice: {} may hold more than the {most} letters that were looked at: --most", queue.name());
+        let mut course = Course { met: BTreeSet::new(), complete: true, failed: false };
+        for queue in queues {
+            let (queue, met) = (queue.as_ref(), &mut course.met);
+            let gone_through = go_through(queue, &choice, now, most, hidden, async |stored, letter| {
+                met.insert(letter.id.clone());
+                act(queue, stored, letter).await
+            });
+            match gone_through.await {
+                Ok(true) => continue,
+                Ok(false) => {
+                    eprintln!("sluice: {} may hold more than the letters that were looked at: --most", queue.name());
+                }
+                Err(error) => {
+                    eprintln!("sluice: {} was not read to its end: {error}", queue.name());
+                    course.failed = true;
+                }
             }
-            let read = taken.into_iter().map(|stored| Found { queue: index, letter: Letter::read(&stored), stored });
-            let (meant, others): (Vec<_>, Vec<_>) = read.partition(|found| choice.takes(&found.letter, now));
-            release(queues, others.iter()).await;
-            found.extend(meant);
+            course.complete = false;
         }
-        found.sort_by_key(|found| found.letter.given_up);
-        Ok(found)
+        course
     }
+}
 
-    /// Every id that was asked for has to be there.
-    fn all_found(&self, found: &[Found]) -> Result<(), Trouble> {
-        let missing = self.ids.iter().filter(|id| found.iter().all(|found| found.letter.id != **id));
-        let missing: Vec<_> = missing.map(String::as_str).collect();
-        if missing.is_empty() {
-            return Ok(());
+impl Course {
+    /// Every queue has to be read, and every id that was asked for has to be there.
+    fn end(&self, which: &Which) -> Result<(), Trouble> {
+        let missing: Vec<_> = which.ids.iter().filter(|id| !self.met.contains(*id)).map(String::as_str).collect();
+        if !missing.is_empty() {
+            eprintln!("sluice: no such dead letter: {}", missing.join(", "));
         }
-        eprintln!("sluice: no such dead letter: {}", missing.join(", "));
-        Err(Trouble::Found)
+        if self.failed || !missing.is_empty() { Err(Trouble::Found) } else { Ok(()) }
     }
 }
 
@@ -248,17 +277,15 @@ struct Report<'a> {
     dry_run: bool,
     rows: Vec<Value>,
     failed: usize,
-    /// The letters that stay where they are.
-    stays: Vec<&'a Found>,
 }
 
 impl<'a> Report<'a> {
     fn new(common: &'a Common, what: &'static str, dry_run: bool) -> Self {
-        Self { common, what, dry_run, rows: Vec::new(), failed: 0, stays: Vec::new() }
+        Self { common, what, dry_run, rows: Vec::new(), failed: 0 }
     }
 
-    fn add(&mut self, found: &'a Found, done: Result<(), String>) {
-        let (what, letter) = (self.what, &found.letter);
+    fn add(&mut self, letter: &Letter, done: Result<(), String>) -> Fate {
+        let what = self.what;
         let mut row = letter.summary();
         row[what] = (done.is_ok() && !self.dry_run).into();
         let said = match &done {
@@ -275,56 +302,33 @@ impl<'a> Report<'a> {
         }
         self.rows.push(row);
         self.failed += usize::from(done.is_err());
-        if self.dry_run || done.is_err() {
-            self.stays.push(found);
-        }
+        if self.dry_run || done.is_err() { Fate::Stays } else { Fate::Gone }
     }
 
-    fn end(self, all_found: Result<(), Trouble>) -> Result<(), Trouble> {
+    fn end(self, which: &Which, course: &Course) -> Result<(), Trouble> {
         let Self { common, what, dry_run, rows, failed, .. } = self;
         let word = if dry_run { "would be " } else { "" };
         let text = format!("{word}{what}: {}; failed: {failed}", rows.len() - failed);
-        common.print(&json!({ "dry_run": dry_run, "letters": rows }), &text);
-        if failed > 0 { Err(Trouble::Found) } else { all_found }
+        common.print(&json!({ "complete": course.complete, "dry_run": dry_run, "letters": rows }), &text);
+        let ended = course.end(which);
+        if failed > 0 { Err(Trouble::Found) } else { ended }
     }
 }
 
-/// Sends a letter again, and deletes it once it is in other hands.
-async fn redrive(
-    queue: &dyn DeadLetterQueue,
-    found: &Found,
-    function: Option<&str>,
-    dry_run: bool,
-) -> Result<(), String> {
-    let again = found.letter.again(SystemClock.now(), queue.limit(), function)?;
-    if dry_run {
-        return Ok(());
-    }
-    queue.send_again(again).await.map_err(|error| error.to_string())?;
-    queue.discard(&found.stored).await.map_err(|error| {
-        format!("it was sent, but could not be deleted and is still there; discard it, or it is sent twice: {error}")
-    })
-}
-
-async fn release(queues: &Queues, letters: impl Iterator<Item = &Found> + Clone) {
-    for (index, queue) in queues.iter().enumerate() {
-        let letters: Vec<_> = letters.clone().filter(|found| found.queue == index).map(|found| &found.stored).collect();
-        queue.release(&letters).await;
-    }
-}
-
-fn list(common: &Common, queues: &Queues, found: &[Found]) {
-    let row = |found: &Found| {
-        let mut row = found.letter.summary();
-        row["queue"] = queues[found.queue].name().into();
+/// Prints letters, each with its queue's name.
+fn list(common: &Common, mut found: Vec<(String, Letter)>, course: &Course) {
+    found.sort_by_key(|(_, letter)| letter.given_up);
+    let row = |(queue, letter): &(String, Letter)| {
+        let mut row = letter.summary();
+        row["queue"] = queue.as_str().into();
         row
     };
-    let line = |Found { letter, .. }: &Found| {
+    let line = |(_, letter): &(String, Letter)| {
         let Letter { id, of, class, reason, given_up, attempts, .. } = letter;
         format!("{given_up:.0}  {id}  {of}  {class} after {attempts}: {reason}")
     };
     let mut lines: Vec<_> = found.iter().map(line).collect();
     lines.push(format!("dead letters: {}", found.len()));
     let rows: Vec<Value> = found.iter().map(row).collect();
-    common.print(&json!({ "letters": rows }), &lines.join("\n"));
+    common.print(&json!({ "complete": course.complete, "letters": rows }), &lines.join("\n"));
 }

@@ -27,7 +27,7 @@ use crate::rim::aws::signing::SigningSender;
 use crate::rim::chance;
 use crate::rim::clock::SystemClock;
 use crate::rim::config;
-use crate::rim::consumer::Consumer;
+use crate::rim::consumer::{Consumer, Pulse};
 use crate::rim::local::dead_letters;
 use crate::rim::local::receiver::ExampleReceiver;
 use crate::rim::local::server;
@@ -114,8 +114,8 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
             None
         }
     };
-    let (heard, _) = watch::channel(None);
-    let consumer = tokio::spawn(Consumer { queue, deliverer, may_give_up: true, heard }.run(stopping));
+    let (pulse, _) = watch::channel(Pulse::begin());
+    let consumer = tokio::spawn(Consumer { queue, deliverer, may_give_up: true, pulse }.run(stopping));
     interrupted().await.context("signals")?;
     tracing::info!("stopping: no new requests, what is under way ends");
     let _ = stop.send(true);

@@ -59,7 +59,7 @@ fn unwrap(address: IpAddr) -> IpAddr {
         [0, 0, 0, 0, 0, 0xffff, ..] => inner(12).into(),
         [0, 0, 0, 0, 0xffff, 0, ..] => inner(12).into(),
         [0, 0, 0, 0, 0, 0, high, low] if high != 0 || low > 1 => inner(12).into(),
-        [0x64, 0xff9b, 0, 0, 0, 0, ..] | [0x64, 0xff9b, 1, ..] => inner(12).into(),
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] => inner(12).into(),
         [0x2002, ..] => inner(2).into(),
         _ => address,
     }
@@ -93,8 +93,16 @@ fn range_v4(v4: Ipv4Addr) -> Range {
     }
 }
 
+/// The IPv4 addresses that an address of 64:ff9b:1::/48 may stand for. How long the prefix is, is up to who runs the
+/// translator, and octet 8 is never part of the address. Source: RFC 8215; RFC 6052, 2.2 (read 2026-11).
+fn translated(v6: Ipv6Addr) -> [Ipv4Addr; 4] {
+    let octets = v6.octets();
+    [[6, 7, 9, 10], [7, 9, 10, 11], [9, 10, 11, 12], [12, 13, 14, 15]].map(|at| at.map(|index| octets[index]).into())
+}
+
 fn range_v6(v6: Ipv6Addr) -> Range {
     match v6.segments() {
+        [0x64, 0xff9b, 1, ..] if translated(v6).iter().any(|v4| range_v4(*v4) == Range::Forbidden) => Range::Forbidden,
         // fd00:ec2::254 and fd00:ec2::23 are the metadata services of EC2 and EKS, fd20:ce::254 Google's.
         [0xfd00, 0x0ec2, ..] | [0xfd20, 0x00ce, ..] | [0xfe80..=0xfebf, ..] => Range::Forbidden,
         [0, 0, 0, 0, 0, 0, 0, 1] => Range::Loopback,
@@ -125,6 +133,9 @@ mod tests {
             "::169.254.169.254",
             "64:ff9b::a9fe:a9fe",
             "64:ff9b:1::a9fe:a9fe",
+            "64:ff9b:1:a9fe:a9:fe00:808:808",
+            "64:ff9b:1:1a9:fe:a9fe:808:808",
+            "64:ff9b:1:1:a9:fea9:fe08:808",
             "2002:a9fe:a9fe::1",
             "::ffff:0:169.254.169.254",
             "fd00:ec2::254",
@@ -138,9 +149,17 @@ mod tests {
 
     #[test]
     fn loopback_and_special_ranges_need_to_be_allowed() {
-        for address in
-            ["127.0.0.1", "::1", "::ffff:127.0.0.1", "0.0.0.0", "::", "100.64.0.1", "224.0.0.1", "203.0.113.9"]
-        {
+        for address in [
+            "127.0.0.1",
+            "::1",
+            "::ffff:127.0.0.1",
+            "0.0.0.0",
+            "::",
+            "100.64.0.1",
+            "224.0.0.1",
+            "203.0.113.9",
+            "64:ff9b:1::808:808",
+        ] {
             assert!(check(address, &[], true).is_err(), "{address}");
             assert!(check(address, &["0.0.0.0/0", "::/0"], true).is_ok(), "{address}");
         }

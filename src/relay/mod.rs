@@ -8,6 +8,7 @@ pub mod schema;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -27,6 +28,9 @@ use extent::{Extent, Whole};
 use mute::{Mute, Window};
 
 use format::{At, Fields, Keys, Network, OneOrMany, Problem, Problems, Read, Span, kind_of, suggestion};
+
+/// How long SQS keeps a message at most. Source: «Amazon SQS message quotas» (Developer Guide, read 2026-11).
+const KEPT_BY_SQS: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
 /// A relay file that was read and found to be sound.
 #[derive(Debug)]
@@ -187,7 +191,7 @@ keys! {
 
 impl TargetKeys {
     /// For how long a delivery is tried before it becomes a dead letter.
-    pub fn max_age(&self) -> std::time::Duration {
+    pub fn max_age(&self) -> Duration {
         self.retry.as_ref().map_or(Span::hours(24), |retry| retry.max_age).0
     }
 
@@ -298,6 +302,10 @@ impl Relay {
             if entry.keys.unanswered() == Unanswered::GiveUp && entry.target.is_idempotent() {
                 let at = root.child("targets").child(name).child("retry").child("unanswered");
                 problems.warning(&at, "this target knows a delivery again, which is repeated whatever stands here");
+            }
+            if entry.keys.max_age() >= KEPT_BY_SQS {
+                let at = root.child("targets").child(name).child("retry").child("max_age");
+                problems.warning(&at, "SQS forgets what is older than 14 days, before it would become a dead letter");
             }
         }
         for (name, message) in sources.iter().flat_map(contested) {

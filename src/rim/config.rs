@@ -27,6 +27,9 @@ pub enum ConfigError {
     /// It is not where it should be, or cannot be read.
     #[error("the relay file cannot be read: {0}")]
     Unreadable(String),
+    /// The store that it is in cannot be reached: another time it may work.
+    #[error("the relay file cannot be had at the moment: {0}")]
+    Unavailable(String),
     /// It is not YAML or JSON.
     #[error("the relay file is neither YAML nor JSON: {0}")]
     Syntax(String),
@@ -39,7 +42,7 @@ pub enum ConfigError {
 /// joined by commas are one text; or the text itself. Text may be gzip in base64.
 ///
 /// # Errors
-/// [`ConfigError::Unreadable`] says what could not be read.
+/// [`ConfigError::Unreadable`] and [`ConfigError::Unavailable`] say what could not be read.
 pub async fn text(place: &str, store: &dyn SecretBackend) -> Result<String, ConfigError> {
     let unreadable = |why: String| ConfigError::Unreadable(why);
     let text = if let Some(path) = place.strip_prefix("file:") {
@@ -49,7 +52,14 @@ pub async fn text(place: &str, store: &dyn SecretBackend) -> Result<String, Conf
         let references = references.map_err(unreadable)?;
         let mut text = String::new();
         for (reference, part) in references.iter().zip(store.current(&references).await) {
-            let part = part.map_err(|error: FetchError| unreadable(format!("{reference}: {error}")))?;
+            let part = part.map_err(|error| {
+                let why = format!("{reference}: {error}");
+                if matches!(error, FetchError::Unavailable(_)) {
+                    ConfigError::Unavailable(why)
+                } else {
+                    unreadable(why)
+                }
+            })?;
             text.push_str(part.value.expose_text().ok_or_else(|| unreadable(format!("{reference}: not text")))?);
         }
         text

@@ -23,6 +23,35 @@ const POLL: Duration = Duration::from_secs(5);
 const DRAIN: Duration = Duration::from_secs(25);
 /// The pause after a call that failed.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Without an answer of the queue for this long the consumer is not well.
+const SILENCE: Duration = Duration::from_secs(60);
+/// A consumer that has not asked for messages for this long asks no more: it may have waited for a batch to end.
+const STANDSTILL: Duration = Duration::from_secs(BATCH_TIME.as_secs() + 60);
+
+/// What a consumer did last, for whoever looks after its health.
+#[derive(Debug, Clone, Copy)]
+pub struct Pulse {
+    asked: Instant,
+    heard: Instant,
+}
+
+impl Pulse {
+    /// Of a consumer that begins now.
+    pub fn begin() -> Self {
+        let now = Instant::now();
+        Self { asked: now, heard: now }
+    }
+
+    /// Whether it goes on asking for messages, with or without an answer. If not, only a new process helps.
+    pub fn is_alive(&self) -> bool {
+        self.asked.elapsed() < STANDSTILL
+    }
+
+    /// Whether the queue has answered lately.
+    pub fn is_well(&self) -> bool {
+        self.heard.elapsed() < SILENCE
+    }
+}
 
 /// Takes messages off a queue and hands them to the deliverer.
 pub struct Consumer {
@@ -33,15 +62,15 @@ pub struct Consumer {
     /// Whether a call for messages may be given up without hiding any. Not so over a network: what such a call was
     /// about to bring would stay hidden until its time is over.
     pub may_give_up: bool,
-    /// Told each time the queue has answered.
-    pub heard: watch::Sender<Option<Instant>>,
+    /// Told each time the queue is asked, and each time it has answered.
+    pub pulse: watch::Sender<Pulse>,
 }
 
 impl Consumer {
     /// Takes messages off the queue until `stop` becomes true. Then deliveries under way end, and what was not begun
     /// goes back at once.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
-        let Self { queue, deliverer, may_give_up, heard } = self;
+        let Self { queue, deliverer, may_give_up, pulse } = self;
         let places = Arc::new(Semaphore::new(MOST_BATCHES));
         let mut batches = JoinSet::new();
         while !*stop.borrow() {
@@ -51,13 +80,14 @@ impl Consumer {
                 () = stopped(&mut stop) => break,
             };
             let Ok(place) = place else { break };
+            pulse.send_modify(|pulse| pulse.asked = Instant::now());
             let received = tokio::select! {
                 received = queue.receive(BATCH, POLL) => received,
                 () = stopped(&mut stop), if may_give_up => break,
             };
             match received {
                 Ok(messages) => {
-                    heard.send_replace(Some(Instant::now()));
+                    pulse.send_modify(|pulse| pulse.heard = Instant::now());
                     if !messages.is_empty() {
                         let deliverer = deliverer.clone();
                         if *stop.borrow() {

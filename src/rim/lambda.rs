@@ -15,6 +15,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::deliver::Deliverer;
@@ -22,7 +23,7 @@ use crate::domain::name::Name;
 use crate::domain::secret::SecretRef;
 use crate::intake::{Answer, Incoming, Intake, Invoked, MAX_BODY};
 use crate::overdue::{Late, Overdue};
-use crate::port::{Clock as _, Outbox, SecretBackend};
+use crate::port::{Clock as _, Outbox, Queue, Received, SecretBackend};
 use crate::probe::Probe;
 use crate::relay::Relay;
 use crate::relay::extent::{self, Extent, Whole};
@@ -31,7 +32,7 @@ use crate::rim::aws;
 use crate::rim::aws::signing::SigningSender;
 use crate::rim::chance;
 use crate::rim::clock::SystemClock;
-use crate::rim::config;
+use crate::rim::config::{self, ConfigError};
 use crate::rim::local::secrets::AllSecrets;
 use crate::rim::metrics::EmbeddedMetrics;
 use crate::rim::published::Published;
@@ -44,6 +45,18 @@ use crate::source::{Invocation, SNS};
 const AHEAD: Duration = Duration::from_secs(2);
 /// How many secrets are fetched ahead: one call's worth.
 const MOST_AHEAD: usize = 10;
+/// For how long init asks for a relay file that cannot be had at the moment: what else there is to do fits into the ten
+/// seconds that Lambda gives init, too.
+const INIT_PATIENCE: Duration = Duration::from_secs(6);
+/// For how long an invocation asks for it then. After such an init, its sender does not wait much longer.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The wait before it is asked for the second time, and at most; about.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// For how long messages that could not even be read are hidden, at first and at most: as each time counts among the
+/// thousand after which the queue gives a message up by itself, the wait doubles.
+const FIRST_HOLD: Duration = Duration::from_secs(5);
+const LONGEST_HOLD: Duration = Duration::from_secs(300);
 
 /// An error that ends a function or fails an invocation; its words are logged by the runtime.
 type Failure = lambda_runtime::Error;
@@ -57,13 +70,11 @@ struct House {
 }
 
 impl House {
-    /// `secrets` makes what finds secrets: with no more in it than the function needs, or all carry everything.
-    async fn build<E: Extent>(secrets: fn(&aws::Sdk) -> AllSecrets) -> Result<Self, Failure> {
-        let sdk = aws::from_environment();
-        let backend: Arc<dyn SecretBackend> = Arc::new(secrets(&sdk));
+    /// `backend` finds secrets: with no more in it than the function needs, or all carry everything.
+    async fn build<E: Extent>(sdk: &aws::Sdk, backend: &Arc<dyn SecretBackend>) -> Result<Self, Failure> {
         let relay = Arc::new(config::from_environment::<E>(backend.as_ref()).await?);
-        let secrets = Arc::new(SecretStore::new(backend, Arc::new(SystemClock), CACHE));
-        Ok(Self { sdk, relay, secrets, meter: Arc::default() })
+        let secrets = Arc::new(SecretStore::new(backend.clone(), Arc::new(SystemClock), CACHE));
+        Ok(Self { sdk: sdk.clone(), relay, secrets, meter: Arc::default() })
     }
 
     /// Fetches secrets during init, where the processor is free of throttling. Best effort.
@@ -80,6 +91,53 @@ impl House {
     fn flush(&self, context: &Context) {
         self.meter.flush(&context.env_config.function_name, SystemClock.now());
     }
+}
+
+/// What a function works with. It is made during init; where the relay file cannot be had then, the function starts
+/// nevertheless, and each invocation tries again: whoever waits for an answer gets one.
+struct Lazy<T, F> {
+    made: OnceCell<T>,
+    make: F,
+}
+
+impl<T, F: AsyncFn() -> Result<T, Failure>> Lazy<T, F> {
+    /// An error is one that time does not mend.
+    async fn begin(make: F) -> Result<Self, Failure> {
+        let lazy = Self { made: OnceCell::new(), make };
+        match lazy.within(INIT_PATIENCE).await {
+            Err(error) if is_passing(&error) => tracing::error!(%error, "every invocation tries again"),
+            Err(error) => return Err(error),
+            Ok(_) => {}
+        }
+        Ok(lazy)
+    }
+
+    async fn get(&self) -> Result<&T, Failure> {
+        self.within(PATIENCE).await
+    }
+
+    async fn within(&self, patience: Duration) -> Result<&T, Failure> {
+        self.made.get_or_try_init(|| self.make_within(patience)).await
+    }
+
+    async fn make_within(&self, patience: Duration) -> Result<T, Failure> {
+        let (end, mut wait) = (Instant::now() + patience, FIRST_WAIT);
+        loop {
+            let late = |_| Err(ConfigError::Unavailable("no answer in time".into()).into());
+            let made = tokio::time::timeout_at(end, (self.make)()).await.unwrap_or_else(late);
+            let again = Instant::now() + wait.mul_f64(0.5 + chance::number());
+            match made {
+                Err(error) if is_passing(&error) && again < end => tokio::time::sleep_until(again).await,
+                made => return made,
+            }
+            wait = (2 * wait).min(LONGEST_WAIT);
+        }
+    }
+}
+
+/// Whether another time it may work.
+fn is_passing(error: &Failure) -> bool {
+    matches!(error.downcast_ref(), Some(ConfigError::Unavailable(_)))
 }
 
 /// A variable that has to be set.
@@ -125,25 +183,37 @@ pub fn alert_intake() -> std::process::ExitCode {
 
 /// An intake function.
 async fn intake<E: Extent>() -> Result<(), Failure> {
-    let secrets = |sdk: &aws::Sdk| AllSecrets::new(Arc::new(sdk.secrets())).with_published(Published::new());
-    let house = House::build::<E>(secrets).await?;
-    let queue = house.sdk.queue(variable("SLUICE_QUEUE_URL")?, queue_limit()?);
-    let own = house.relay.sources.values().filter(|entry| E::FUNCTION == Some(entry.function()));
-    house.fetch_ahead(own.flat_map(|entry| entry.secrets())).await;
-    let intake = Intake {
-        relay: house.relay.clone(),
-        secrets: house.secrets.clone(),
-        queue: Arc::new(queue),
-        agents: agents(&house)?,
-        clock: Arc::new(SystemClock),
-        meter: house.meter.clone(),
-        subscriptions: Arc::new(SnsSubscriptions::new(house.sdk.endpoint("SNS"))),
-        function: E::FUNCTION,
-    };
-    let (house, intake) = (&house, &intake);
+    let sdk = aws::from_environment();
+    let secrets = AllSecrets::new(Arc::new(sdk.secrets())).with_published(Published::new());
+    let backend: Arc<dyn SecretBackend> = Arc::new(secrets);
+    let lazy = Lazy::begin(async || {
+        let house = House::build::<E>(&sdk, &backend).await?;
+        let intake = Intake {
+            relay: house.relay.clone(),
+            secrets: house.secrets.clone(),
+            queue: Arc::new(house.sdk.queue(variable("SLUICE_QUEUE_URL")?, queue_limit()?)),
+            agents: agents(&house)?,
+            clock: Arc::new(SystemClock),
+            meter: house.meter.clone(),
+            subscriptions: Arc::new(SnsSubscriptions::new(house.sdk.endpoint("SNS"))),
+            function: E::FUNCTION,
+        };
+        Ok((house, intake))
+    })
+    .await?;
+    if let Some((house, _)) = lazy.made.get() {
+        let own = house.relay.sources.values().filter(|entry| E::FUNCTION == Some(entry.function()));
+        house.fetch_ahead(own.flat_map(|entry| entry.secrets())).await;
+    }
+    let lazy = &lazy;
     lambda_runtime::run(service_fn(async move |event: LambdaEvent<Box<RawValue>>| {
         let (payload, context) = event.into_parts();
-        let reply = match read_event(payload, &context.request_id)? {
+        let event = read_event(payload, &context.request_id)?;
+        let (house, intake) = match lazy.get().await {
+            Ok(made) => made,
+            Err(error) => return without_relay_file(&event, error),
+        };
+        let reply = match event {
             Event::Request(incoming) => Ok(Reply::Http(Box::new(response(&intake.answer(incoming).await)))),
             Event::Answered(answer) => Ok(Reply::Http(Box::new(response(&answer)))),
             Event::Invoked(events) => take(intake, events).await,
@@ -152,6 +222,18 @@ async fn intake<E: Extent>() -> Result<(), Failure> {
         reply
     }))
     .await
+}
+
+/// What becomes of an invocation while the relay file cannot be had: who sends a request is told to come again, and who
+/// invokes the function by an event sees it fail.
+fn without_relay_file(event: &Event, error: Failure) -> Result<Reply, Failure> {
+    match event {
+        Event::Request(_) | Event::Answered(_) if is_passing(&error) => {
+            tracing::error!(%error, "a request is answered 503");
+            Ok(Reply::Http(Box::new(response(&Answer::without_relay_file()))))
+        }
+        _ => Err(error),
+    }
 }
 
 /// The queues of agents. Every agent that a target names has to have one.
@@ -305,29 +387,45 @@ fn response(answer: &Answer) -> ApiGatewayV2httpResponse {
 /// The function `deliver`.
 pub fn deliver() -> std::process::ExitCode {
     run(async {
-        let house = House::build::<Whole>(|sdk| AllSecrets::new(Arc::new(sdk.secrets_and_identity()))).await?;
+        let sdk = aws::from_environment();
+        let backend: Arc<dyn SecretBackend> = Arc::new(AllSecrets::new(Arc::new(sdk.secrets_and_identity())));
         let limit = queue_limit()?;
-        let clock = Arc::new(SystemClock);
-        let deliverer = Deliverer {
-            relay: house.relay.clone(),
-            secrets: house.secrets.clone(),
-            queue: Arc::new(house.sdk.queue(variable("SLUICE_QUEUE_URL")?, limit)),
-            dead_letters: Arc::new(house.sdk.queue(variable("SLUICE_DEAD_LETTER_URL")?, limit)),
-            state: Arc::new(house.sdk.state(variable("SLUICE_STATE_TABLE")?, clock.clone())),
-            sender: Arc::new(SigningSender::new(std::future::ready(house.sdk.clone()))),
-            clock,
-            meter: house.meter.clone(),
-            chance: chance::number,
-            memory: Default::default(),
-        };
-        // What an agent delivers to is the agent's, its secrets too. An agent's relay file has targets and nothing else.
-        let is_agents = house.relay.sources.is_empty();
-        let own = house.relay.targets.values().filter(|entry| is_agents || entry.keys.agent.is_none());
-        house.fetch_ahead(own.flat_map(|entry| entry.secrets())).await;
-        let (house, deliverer) = (&house, &deliverer);
+        let queue = Arc::new(sdk.queue(variable("SLUICE_QUEUE_URL")?, limit));
+        let lazy = Lazy::begin(async || {
+            let house = House::build::<Whole>(&sdk, &backend).await?;
+            let clock = Arc::new(SystemClock);
+            let deliverer = Deliverer {
+                relay: house.relay.clone(),
+                secrets: house.secrets.clone(),
+                queue: queue.clone(),
+                dead_letters: Arc::new(house.sdk.queue(variable("SLUICE_DEAD_LETTER_URL")?, limit)),
+                state: Arc::new(house.sdk.state(variable("SLUICE_STATE_TABLE")?, clock.clone())),
+                sender: Arc::new(SigningSender::new(std::future::ready(house.sdk.clone()))),
+                clock,
+                meter: house.meter.clone(),
+                chance: chance::number,
+                memory: Default::default(),
+            };
+            Ok((house, deliverer))
+        })
+        .await?;
+        if let Some((house, _)) = lazy.made.get() {
+            // What an agent delivers to is the agent's, its secrets too. An agent's relay file has targets and nothing else.
+            let is_agents = house.relay.sources.is_empty();
+            let own = house.relay.targets.values().filter(|entry| is_agents || entry.keys.agent.is_none());
+            house.fetch_ahead(own.flat_map(|entry| entry.secrets())).await;
+        }
+        let (lazy, queue) = (&lazy, queue.as_ref());
         lambda_runtime::run(service_fn(async move |event: LambdaEvent<aws::sqs::SqsEvent>| {
             let (event, context) = event.into_parts();
             let (messages, deadline) = (event.into_received(), Instant::now() + time_left(&context));
+            let (house, deliverer) = match lazy.get().await {
+                Ok(made) => made,
+                Err(error) => {
+                    hand_back(queue, &messages).await;
+                    return Err(error);
+                }
+            };
             deliverer.hide(&messages, deadline).await;
             let kept = deliverer.work(messages, deadline).await;
             house.flush(&context);
@@ -337,33 +435,51 @@ pub fn deliver() -> std::process::ExitCode {
     })
 }
 
+/// Lets messages of which none was looked at come back soon: the queue hides them for as long as a batch may take.
+async fn hand_back(queue: &dyn Queue, messages: &[Received]) {
+    let receives = messages.iter().map(|message| message.receives).max().unwrap_or(1);
+    let wait = FIRST_HOLD.saturating_mul(2_u32.saturating_pow(receives.saturating_sub(1))).min(LONGEST_HOLD);
+    if let Err(error) = queue.hold(messages, wait).await {
+        tracing::warn!(%error, "messages could not be handed back; they come back by themselves");
+    }
+}
+
 /// The function `probe`.
 pub fn probe() -> std::process::ExitCode {
     run(async {
-        let house = House::build::<Whole>(|sdk| AllSecrets::new(Arc::new(sdk.secrets()))).await?;
-        let probe = Probe {
-            relay: house.relay.clone(),
-            agent: None,
-            secrets: house.secrets.clone(),
-            sender: Arc::new(HttpSender::new()),
-            meter: house.meter.clone(),
-        };
-        house.fetch_ahead(crate::probe::secrets(&house.relay).into_iter()).await;
-        // Without a table there is nothing to see of deliveries.
-        let overdue = match variable("SLUICE_STATE_TABLE") {
-            Err(_) => None,
-            Ok(table) => Some(Overdue {
+        let sdk = aws::from_environment();
+        let backend: Arc<dyn SecretBackend> = Arc::new(AllSecrets::new(Arc::new(sdk.secrets())));
+        let lazy = Lazy::begin(async || {
+            let house = House::build::<Whole>(&sdk, &backend).await?;
+            let probe = Probe {
                 relay: house.relay.clone(),
-                state: Arc::new(house.sdk.state(table, Arc::new(SystemClock))),
-                clock: Arc::new(SystemClock),
+                agent: None,
+                secrets: house.secrets.clone(),
+                sender: Arc::new(HttpSender::new()),
                 meter: house.meter.clone(),
-                after: overdue_after()?,
-            }),
-        };
-        let (house, probe, overdue) = (&house, &probe, &overdue);
+            };
+            // Without a table there is nothing to see of deliveries.
+            let overdue = match variable("SLUICE_STATE_TABLE") {
+                Err(_) => None,
+                Ok(table) => Some(Overdue {
+                    relay: house.relay.clone(),
+                    state: Arc::new(house.sdk.state(table, Arc::new(SystemClock))),
+                    clock: Arc::new(SystemClock),
+                    meter: house.meter.clone(),
+                    after: overdue_after()?,
+                }),
+            };
+            Ok((house, probe, overdue))
+        })
+        .await?;
+        if let Some((house, ..)) = lazy.made.get() {
+            house.fetch_ahead(crate::probe::secrets(&house.relay).into_iter()).await;
+        }
+        let lazy = &lazy;
         // Whatever the schedule sends starts a run. Targets that fail do not fail it: it would only be repeated.
         lambda_runtime::run(service_fn(async move |event: LambdaEvent<IgnoredAny>| {
             let deadline = Instant::now() + time_left(&event.context);
+            let (house, probe, overdue) = lazy.get().await?;
             let late = async {
                 match overdue {
                     Some(overdue) => Some(overdue.run(deadline).await),

@@ -25,7 +25,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::chance;
-use super::sender::{CONNECT, HttpSender, Refused, in_time, permitted};
+use super::sender::{CONNECT, HttpSender, in_time};
 use crate::domain::secret::Secret;
 use crate::port::{Connection, Dialer, Dialled, SendError, Sender};
 use crate::target::nats::{Login, Publication};
@@ -120,9 +120,8 @@ impl NatsSender {
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
         let encrypted = url.scheme() == "tls";
         let lost = |error: io::Error| SendError::Connect(error.to_string());
-        let found = tokio::net::lookup_host((host, url.port().unwrap_or(4222))).await.map_err(lost)?;
-        let allowed = permitted(&connection.egress, encrypted || connection.plaintext, found);
-        let allowed = allowed.map_err(|Refused(why)| SendError::Egress(why))?;
+        let (port, is_safe) = (url.port().unwrap_or(4222), encrypted || connection.plaintext);
+        let allowed = self.0.resolver.addresses(host, port, &connection.egress, is_safe).await?;
         let stream = TcpStream::connect(&allowed[..]).await.map_err(lost)?;
         stream.set_nodelay(true).map_err(lost)?;
 
@@ -311,4 +310,38 @@ fn malformed() -> io::Error {
 
 fn answer(status: u16, body: impl Into<Bytes>) -> Response {
     Response { status, headers: HeaderMap::new(), body: body.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::domain::egress::Rules;
+
+    #[tokio::test]
+    async fn a_server_whose_name_has_become_a_refused_address_is_connected_to_no_more() {
+        let refused = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = refused.local_addr().expect("address").port();
+        let allowed = TcpListener::bind(("127.0.0.2", port)).expect("the same port");
+        let lookups = AtomicUsize::new(0);
+        let sender = NatsSender(HttpSender::with_lookup(move || {
+            let host = if lookups.fetch_add(1, Ordering::SeqCst) == 0 { [127, 0, 0, 2] } else { [127, 0, 0, 1] };
+            vec![(host, port).into()]
+        }));
+        let mut request = Outbound::new(http::Method::POST, format!("nats://rebinding.test:{port}"));
+        request.nats =
+            Some(Publication { subject: "relay".into(), id: "1".into(), login: Login::Nobody, to_stream: false });
+        let rules = Rules { allow: vec!["127.0.0.2/32".parse().expect("network")] };
+        let connection = Connection { egress: rules, ..Connection::default() };
+        // Connections are made without anybody who accepts them.
+        let silent = sender.send(request.clone(), &connection, Duration::from_secs(1)).await;
+        assert!(matches!(silent, Err(SendError::Connect(_))), "{silent:?}");
+        allowed.accept().expect("the first connection");
+        let elsewhere = sender.send(request, &connection, Duration::from_secs(1)).await;
+        assert!(matches!(elsewhere, Err(SendError::Egress(_))), "{elsewhere:?}");
+        refused.set_nonblocking(true).expect("it can be looked at");
+        assert_eq!(refused.accept().expect_err("nobody came").kind(), io::ErrorKind::WouldBlock);
+    }
 }

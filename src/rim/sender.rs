@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use futures_util::future::select_ok;
+use futures_util::future::{BoxFuture, select_ok};
 use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
 use jiff::Timestamp;
@@ -79,13 +79,14 @@ impl Way {
     }
 }
 
-/// At most this many clients are kept; beyond it, those of rotated secrets go.
+/// At most this many clients are kept; beyond it, all are made anew, or those of rotated secrets would pile up.
 const MOST_CLIENTS: usize = 256;
 
 /// The HTTP client of targets.
 pub struct HttpSender {
     provider: Arc<CryptoProvider>,
     roots: Arc<RootCertStore>,
+    pub(super) resolver: Resolver,
     clients: Mutex<HashMap<Way, Client>>,
 }
 
@@ -99,7 +100,14 @@ impl HttpSender {
         }
         roots.add_parsable_certificates(found.certs);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        Self { provider, roots: Arc::new(roots), clients: Mutex::default() }
+        Self { provider, roots: Arc::new(roots), resolver: Resolver::default(), clients: Mutex::default() }
+    }
+
+    /// The same, for which `lookup` gives names their addresses.
+    #[cfg(test)]
+    pub(super) fn with_lookup(lookup: impl Fn() -> Vec<SocketAddr> + Send + Sync + 'static) -> Self {
+        let found = move |_, _| futures_util::FutureExt::boxed(std::future::ready(Ok(lookup())));
+        Self { resolver: Resolver(Arc::new(found)), ..Self::new() }
     }
 
     fn client(&self, way: &Way, connection: &Connection) -> Result<Client, SendError> {
@@ -109,7 +117,7 @@ impl HttpSender {
         }
         let mut builder = Client::builder()
             .tls_backend_preconfigured(self.tls(connection)?)
-            .dns_resolver(Arc::new(CheckedResolver(way.clone())))
+            .dns_resolver(Arc::new(CheckedResolver { resolver: self.resolver.clone(), way: way.clone() }))
             .redirect(redirect::Policy::none())
             .no_proxy()
             .referer(false)
@@ -173,17 +181,12 @@ impl HttpSender {
             Some(Host::Ipv4(address)) => (vec![(address, port).into()], IpAddr::from(address).into()),
             Some(Host::Ipv6(address)) => (vec![(address, port).into()], IpAddr::from(address).into()),
             Some(Host::Domain(name)) => {
-                let found = tokio::net::lookup_host((name, port)).await.map_err(unconnected)?;
-                let addresses =
-                    permitted(&way.rules, way.encrypted, found).map_err(|Refused(why)| SendError::Egress(why))?;
+                let addresses = self.resolver.addresses(name, port, &way.rules, way.encrypted).await?;
                 let name = ServerName::try_from(name.to_owned());
                 (addresses, name.map_err(|_| SendError::Connect("the name is none that TLS knows".into()))?)
             }
             None => return Err(without_host()),
         };
-        if addresses.is_empty() {
-            return Err(SendError::Connect("the name has no address".into()));
-        }
         let attempts = addresses.into_iter().map(|address: SocketAddr| Box::pin(TcpStream::connect(address)));
         let (stream, _) = select_ok(attempts).await.map_err(unconnected)?;
         if url.scheme() != "https" {
@@ -351,31 +354,53 @@ fn made_with(connection: &Connection) -> String {
     digests.join(" ")
 }
 
-/// Resolves names as the machine does, and keeps only addresses that may be connected to.
-struct CheckedResolver(Way);
+/// All addresses of a name, with this port.
+type Lookup = dyn Fn(String, u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync;
 
-/// What the resolver says where no address is left.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Refused(pub(super) String);
+/// The one way from a name to addresses that are connected to.
+#[derive(Clone)]
+pub(super) struct Resolver(Arc<Lookup>);
+
+impl Default for Resolver {
+    /// As the machine does it.
+    fn default() -> Self {
+        Self(Arc::new(|name, port| Box::pin(async move { Ok(tokio::net::lookup_host((name, port)).await?.collect()) })))
+    }
+}
+
+impl Resolver {
+    /// Those of a name's addresses that may be connected to: at least one.
+    pub(super) async fn addresses(
+        &self,
+        name: &str,
+        port: u16,
+        rules: &egress::Rules,
+        encrypted: bool,
+    ) -> Result<Vec<SocketAddr>, SendError> {
+        let found = (self.0)(name.to_owned(), port).await.map_err(unconnected)?;
+        permitted(rules, encrypted, found)
+    }
+}
+
+/// What the HTTP client resolves names by.
+struct CheckedResolver {
+    resolver: Resolver,
+    way: Way,
+}
 
 impl Resolve for CheckedResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let way = self.0.clone();
+        let (resolver, Way { rules, encrypted, .. }) = (self.resolver.clone(), self.way.clone());
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            Ok(Box::new(permitted(&way.rules, way.encrypted, found)?.into_iter()) as Addrs)
+            let addresses = resolver.addresses(name.as_str(), 0, &rules, encrypted).await?;
+            Ok(Box::new(addresses.into_iter()) as Addrs)
         })
     }
 }
 
 /// Those of a name's addresses that may be connected to. The connection is to one of these: whoever gives the name another
 /// address meanwhile is not asked again.
-pub(super) fn permitted(
-    rules: &egress::Rules,
-    encrypted: bool,
-    found: impl Iterator<Item = SocketAddr>,
-) -> Result<Vec<SocketAddr>, Refused> {
+fn permitted(rules: &egress::Rules, encrypted: bool, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, SendError> {
     let mut refusal = None;
     let mut allowed = Vec::new();
     for address in found {
@@ -385,8 +410,9 @@ pub(super) fn permitted(
         }
     }
     match refusal {
-        Some(why) if allowed.is_empty() => Err(Refused(why)),
-        _ => Ok(allowed),
+        _ if !allowed.is_empty() => Ok(allowed),
+        Some(why) => Err(SendError::Egress(why)),
+        None => Err(SendError::Connect("the name has no address".into())),
     }
 }
 
@@ -401,8 +427,9 @@ fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
 fn judge(error: reqwest::Error, left: bool) -> SendError {
     let mut cause = error.source();
     while let Some(inner) = cause {
-        if let Some(Refused(why)) = inner.downcast_ref() {
-            return SendError::Egress(why.clone());
+        // What our resolver said.
+        if let Some(said) = inner.downcast_ref::<SendError>() {
+            return said.clone();
         }
         if is_tls(inner) {
             return SendError::Tls(words(&error));
@@ -426,13 +453,15 @@ fn words(error: &reqwest::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use super::*;
 
     #[test]
     fn of_a_names_addresses_only_those_are_left_that_may_be_connected_to() {
         let left = |addresses: &[&str]| {
             let found = addresses.iter().map(|address| SocketAddr::new(address.parse().expect(address), 443));
-            let left = permitted(&egress::Rules::default(), true, found.collect::<Vec<_>>().into_iter());
+            let left = permitted(&egress::Rules::default(), true, found.collect());
             left.map(|left| left.iter().map(|address| address.ip().to_string()).collect::<Vec<_>>())
         };
         let mixed = ["169.254.169.254", "192.0.32.7", "::ffff:127.0.0.1", "64:ff9b::a9fe:a9fe", "10.0.0.7"];
@@ -441,6 +470,51 @@ mod tests {
             let why = left(refused).expect_err("none is left").to_string();
             assert!(why.starts_with("egress"), "{why}");
         }
-        assert_eq!(left(&[]).expect("nothing to refuse"), Vec::<String>::new());
+        assert!(matches!(left(&[]), Err(SendError::Connect(_))), "there is nothing to refuse");
+    }
+
+    /// A name's server at the address that is allowed, of whose answers the second is the last of a connection; what
+    /// listens at the address that the name has from the second lookup on; the lookups that were made.
+    fn rebinding() -> (HttpSender, String, std::net::TcpListener, Arc<AtomicUsize>) {
+        let forbidden = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = forbidden.local_addr().expect("address").port();
+        let allowed = std::net::TcpListener::bind(("127.0.0.2", port)).expect("the same port");
+        std::thread::spawn(move || {
+            let (mut stream, _) = allowed.accept().expect("a connection");
+            for connection in ["keep-alive", "close"] {
+                let mut head = [0; 1024];
+                assert!(io::Read::read(&mut stream, &mut head).expect("a request") > 0);
+                let answer = format!("HTTP/1.1 204 No Content\r\nConnection: {connection}\r\n\r\n");
+                io::Write::write_all(&mut stream, answer.as_bytes()).expect("answered");
+            }
+        });
+        forbidden.set_nonblocking(true).expect("it can be looked at");
+        let lookups = Arc::new(AtomicUsize::new(0));
+        let counted = lookups.clone();
+        let sender = HttpSender::with_lookup(move || {
+            let host = if counted.fetch_add(1, Ordering::SeqCst) == 0 { [127, 0, 0, 2] } else { [127, 0, 0, 1] };
+            vec![(host, port).into()]
+        });
+        (sender, format!("http://rebinding.test:{port}/"), forbidden, lookups)
+    }
+
+    #[tokio::test]
+    async fn a_name_that_has_become_a_refused_address_is_connected_to_no_more() {
+        const WAIT: Duration = Duration::from_secs(10);
+        let (sender, url, forbidden, lookups) = rebinding();
+        let rules = egress::Rules { allow: vec!["127.0.0.2/32".parse().expect("network")] };
+        let connection = Connection { egress: rules, ..Connection::default() };
+        let get = || Outbound::new(http::Method::GET, url.clone());
+        for _ in 0..2 {
+            let answer = sender.send(get(), &connection, WAIT).await.expect("an answer");
+            assert_eq!((answer.status, lookups.load(Ordering::SeqCst)), (204, 1), "one lookup for a connection");
+        }
+        let refused = |error: &SendError| matches!(error, SendError::Egress(why) if why.starts_with("egress"));
+        let error = sender.send(get(), &connection, WAIT).await.expect_err("it leads elsewhere");
+        assert!(refused(&error) && lookups.load(Ordering::SeqCst) == 2, "{error}");
+        let error = sender.dial(&get(), &connection, WAIT, WAIT).await.expect_err("it leads elsewhere");
+        assert!(refused(&error) && lookups.load(Ordering::SeqCst) == 3, "{error}");
+        let nobody = forbidden.accept().expect_err("nobody came");
+        assert_eq!(nobody.kind(), io::ErrorKind::WouldBlock);
     }
 }

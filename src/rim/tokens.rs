@@ -63,12 +63,12 @@ impl Sender for TokenSender {
         let token = match self.kept(&name) {
             Some(token) => token,
             None => {
-                let answer = self.sender.send(stated(*asked)?, connection, timeout).await?;
+                let answer = self.sender.send(stated(*asked)?, connection, timeout).await.map_err(unasked)?;
                 if !(200..300).contains(&answer.status) {
                     return Ok(answer);
                 }
                 let given = given(&answer, SystemClock.now());
-                let (token, ends) = given.ok_or_else(|| SendError::Broken("asked for a token, and got none".into()))?;
+                let (token, ends) = given.ok_or_else(|| without_token(&"there is none in the answer"))?;
                 let until = ends.checked_sub(BEFORE_THE_END).unwrap_or(ends);
                 self.kept.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), (token.clone(), until));
                 token
@@ -105,6 +105,18 @@ impl Dialer for TokenSender {
         let ends = giver.ends.into_iter().chain(target.ends).min();
         Ok(Dialled { encrypted: giver.encrypted && target.encrypted, ends })
     }
+}
+
+/// Of the request itself nothing left, whatever became of the one for its token.
+fn unasked(error: SendError) -> SendError {
+    match error {
+        SendError::TimedOut(_) | SendError::Broken(_) => without_token(&error),
+        error => error,
+    }
+}
+
+fn without_token(why: &dyn std::fmt::Display) -> SendError {
+    SendError::Connect(format!("no token: {why}"))
 }
 
 /// What a token is kept under: whoever asks with another key, or as somebody else, asks for another one.

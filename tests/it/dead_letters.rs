@@ -1,15 +1,20 @@
 //! Dead letters: how they are read, chosen, and sent again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use sluice::dead_letters::{Again, Choice, Class, Content, Letter, Stored};
+use sluice::dead_letters::{Again, Choice, Class, Content, DeadLetterQueue, Fate, Letter, Stored, go_through, redrive};
 use sluice::domain::delivery::{DeadLetter, Delivery};
 use sluice::domain::event::{Detail, Event, ImagePush};
 use sluice::domain::name::Name;
 use sluice::domain::outcome::GivenUp;
+use sluice::port::Unavailable;
+use tokio::time::Instant;
 
 const ARN: &str = "arn:aws:lambda:eu-central-1:111122223333:function:sluice-registry-push";
 
@@ -166,4 +171,150 @@ fn a_choice_takes_what_fits_everything_that_is_given() {
     assert!(takes(Choice { reason: Some("TOO LARGE".into()), older_than: hour, newer_than: day, ..Choice::default() }));
     assert!(!takes(Choice { older_than: day, ..Choice::default() }));
     assert!(!takes(Choice { newer_than: hour, ..Choice::default() }));
+}
+
+/// A queue that hides what it hands out for a time and then no longer takes the receipt, as SQS does; sending takes long.
+#[derive(Default)]
+struct Slow {
+    letters: Mutex<Vec<(Stored, Instant)>>,
+    /// How many there have been.
+    made: AtomicUsize,
+    sent: Mutex<Vec<String>>,
+    /// Whether what is sent again fails again.
+    fails: bool,
+}
+
+const SENDING: Duration = Duration::from_secs(5);
+
+impl Slow {
+    /// With this many letters, of which every third is of another class.
+    fn with(count: usize) -> Self {
+        let slow = Self::default();
+        for number in 0..count {
+            let class = if number % 3 == 0 { GivenUp::Expired } else { GivenUp::Rejected };
+            slow.put(DeadLetter {
+                class,
+                delivery: Some(Delivery { id: number.to_string(), ..delivery() }),
+                ..letter("x")
+            });
+        }
+        slow
+    }
+
+    fn put(&self, letter: DeadLetter) {
+        let mut letters = self.letters.lock().expect("no panic");
+        let message_id = format!("m-{}", self.made.fetch_add(1, Ordering::SeqCst));
+        let stored = stored(letter.encode(262_144).expect("fits"), &[]);
+        letters.push((Stored { message_id, ..stored }, Instant::now()));
+    }
+
+    fn sent(&self) -> Vec<String> {
+        self.sent.lock().expect("no panic").clone()
+    }
+
+    /// How many letters can be seen by others.
+    fn seen(&self) -> usize {
+        self.letters.lock().expect("no panic").iter().filter(|(_, from)| *from <= Instant::now()).count()
+    }
+}
+
+#[async_trait]
+impl DeadLetterQueue for Slow {
+    fn name(&self) -> &str {
+        "slow"
+    }
+
+    async fn take(&self, most: usize, _: Option<&str>, hidden: Duration) -> Result<Vec<Stored>, Unavailable> {
+        let now = Instant::now();
+        let mut letters = self.letters.lock().expect("no panic");
+        let taken = letters.iter_mut().filter(|(_, from)| *from <= now).take(most).map(|(stored, from)| {
+            *from = now + hidden;
+            stored.receipt = format!("{from:?}");
+            stored.clone()
+        });
+        Ok(taken.collect())
+    }
+
+    async fn release(&self, letters: &[&Stored]) {
+        for (stored, from) in self.letters.lock().expect("no panic").iter_mut() {
+            if letters.iter().any(|one| (&one.message_id, &one.receipt) == (&stored.message_id, &stored.receipt)) {
+                *from = Instant::now();
+            }
+        }
+    }
+
+    fn limit(&self) -> usize {
+        262_144
+    }
+
+    async fn send_again(&self, again: Again) -> Result<(), Unavailable> {
+        tokio::time::sleep(SENDING).await;
+        let Again::Deliver(message) = again else { panic!("only deliveries are here") };
+        let delivery = Delivery::decode(&message.body).expect("a delivery");
+        self.sent.lock().expect("no panic").push(delivery.id.clone());
+        if self.fails {
+            self.put(DeadLetter { delivery: Some(delivery), ..letter("again") });
+        }
+        Ok(())
+    }
+
+    async fn discard(&self, letter: &Stored) -> Result<(), Unavailable> {
+        let mut letters = self.letters.lock().expect("no panic");
+        let place = letters
+            .iter()
+            .position(|(stored, from)| {
+                (&stored.message_id, &stored.receipt) == (&letter.message_id, &letter.receipt) && *from > Instant::now()
+            })
+            .ok_or(Unavailable { what: "queue", message: "the receipt has expired".into() })?;
+        letters.remove(place);
+        Ok(())
+    }
+}
+
+/// Goes through a queue and sends again what `choice` takes; whether it was whole, and what went wrong.
+async fn redrive_all(queue: &Slow, choice: Choice, most: usize) -> (bool, Vec<String>) {
+    let mut errors = Vec::new();
+    let gone_through = go_through(queue, &choice, now(), most, Duration::from_secs(900), async |stored, letter| {
+        match redrive(queue, stored, &letter, now(), None).await {
+            Ok(()) => Fate::Gone,
+            Err(error) => {
+                errors.push(error);
+                Fate::Stays
+            }
+        }
+    });
+    (gone_through.await.expect("the queue answers"), errors)
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_hundred_letters_that_take_longer_than_they_are_hidden_are_each_sent_once() {
+    let queue = Slow::with(300);
+    assert_eq!(redrive_all(&queue, Choice::default(), 1000).await, (true, Vec::new()));
+    let sent = queue.sent();
+    assert_eq!(
+        (sent.len(), BTreeSet::from_iter(sent).len(), queue.letters.lock().expect("no panic").len()),
+        (300, 300, 0)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn letters_that_are_not_meant_come_again_meanwhile_and_are_all_put_back() {
+    let queue = Slow::with(600);
+    let expired = Choice { classes: vec![Class::Rejected], ..Choice::default() };
+    assert_eq!(redrive_all(&queue, expired, 1000).await, (true, Vec::new()));
+    assert_eq!((BTreeSet::from_iter(queue.sent()).len(), queue.sent().len(), queue.seen()), (400, 400, 200));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_again_is_not_sent_a_second_time_in_one_run() {
+    let queue = Slow { fails: true, ..Slow::with(30) };
+    assert_eq!(redrive_all(&queue, Choice::default(), 1000).await, (true, Vec::new()));
+    assert_eq!((queue.sent().len(), queue.seen()), (30, 30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_more_letters_are_there_than_are_looked_at_it_is_said() {
+    let queue = Slow::with(30);
+    assert_eq!(redrive_all(&queue, Choice::default(), 25).await, (false, Vec::new()));
+    assert_eq!((queue.sent().len(), queue.seen()), (25, 5));
 }

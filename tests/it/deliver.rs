@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use sluice::deliver::Deliverer;
 use sluice::domain::alert::{Alert, Alerts, Severity, Status};
@@ -12,7 +13,10 @@ use sluice::domain::event::{Detail, Event, ImagePush};
 use sluice::domain::name::Name;
 use sluice::domain::outcome::GivenUp;
 use sluice::overdue;
-use sluice::port::{Clock as _, FetchError, Received, SendError};
+use sluice::port::{Clock as _, FetchError, Message, Outbox, Queue, Received, SendError, Unavailable};
+use sluice::rim::consumer::{Consumer, Pulse};
+use sluice::rim::tokens::TokenSender;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::fakes::{FakeClock, FakeMeter, FakeQueue, FakeSecrets, FakeSender, FakeState, relay, response, store};
@@ -963,4 +967,81 @@ async fn what_follows_up_a_request_decides_what_becomes_of_the_delivery() {
     assert!(world.work(vec![message(2)]).await.is_empty());
     let methods: Vec<_> = world.sender.sent().iter().map(|request| request.method.to_string()).collect();
     assert_eq!(methods, ["GET", "POST", "GET", "POST"]);
+}
+
+/// A queue that nothing can be had of.
+struct Unreachable;
+
+#[async_trait]
+impl Outbox for Unreachable {
+    fn limit(&self) -> usize {
+        0
+    }
+
+    async fn send(&self, _: &[Message]) -> Result<(), Unavailable> {
+        Err(unreachable())
+    }
+}
+
+#[async_trait]
+impl Queue for Unreachable {
+    async fn receive(&self, _: usize, wait: Duration) -> Result<Vec<Received>, Unavailable> {
+        tokio::time::sleep(wait).await;
+        Err(unreachable())
+    }
+
+    async fn delete(&self, _: &Received) -> Result<(), Unavailable> {
+        Err(unreachable())
+    }
+
+    async fn hold(&self, _: &[Received], _: Duration) -> Result<(), Unavailable> {
+        Err(unreachable())
+    }
+}
+
+fn unreachable() -> Unavailable {
+    Unavailable { what: "queue", message: "no connection".into() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_cannot_reach_its_queue_is_alive_and_not_well() {
+    let (_stop, stopping) = watch::channel(false);
+    let (pulse, felt) = watch::channel(Pulse::begin());
+    let deliverer = Arc::new(world().deliverer);
+    let consumer = Consumer { queue: Arc::new(Unreachable), deliverer, may_give_up: false, pulse };
+    let running = tokio::spawn(consumer.run(stopping));
+    let health = || (felt.borrow().is_alive(), felt.borrow().is_well());
+    assert_eq!(health(), (true, true));
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(health(), (true, false));
+    running.abort();
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(health(), (false, false));
+}
+
+#[tokio::test]
+async fn a_delivery_for_whose_token_nobody_answers_was_not_sent_and_waits() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let mut world = world();
+    let key =
+        String::from_utf8(std::process::Command::new("openssl").args(["genrsa", "2048"]).output().expect("run").stdout);
+    world.secrets.set("ssm:/key", &[&key.expect("text")]);
+    world.deliverer.sender = Arc::new(TokenSender::new());
+    world.deliverer.relay = relay(&format!(
+        "targets:
+  once:
+    type: github-dispatch
+    repository: acme/app
+    api_url: http://{}
+    app_id: 1
+    installation_id: 2
+    private_key: ssm:/key
+    timeout: 1s
+    retry: {{ unanswered: give_up }}
+egress: {{ allow: [127.0.0.0/8] }}",
+        silent.local_addr().expect("address")
+    ));
+    assert_eq!(world.work(vec![world.message("once", 1, 1)]).await, ["once-1"]);
+    silent.accept().await.expect("it was asked for a token");
+    assert!(world.letters().is_empty() && world.queue.deleted().is_empty());
 }

@@ -48,7 +48,10 @@ impl Clock for FakeClock {
 pub struct FakeSecrets {
     pub values: Mutex<BTreeMap<String, Vec<String>>>,
     pub failure: Mutex<Option<FetchError>>,
+    /// Of calls for the value before the current one alone.
+    pub failure_before: Mutex<Option<FetchError>>,
     pub fetches: AtomicUsize,
+    pub fetches_before: AtomicUsize,
 }
 
 impl FakeSecrets {
@@ -69,7 +72,8 @@ impl FakeSecrets {
         Ok(values.get(index).map(|value| Fetched {
             value: Secret::new(value.clone()),
             version: value.clone(),
-            made: Some(FakeClock::default().now()),
+            // As of what is published, of which nobody tells.
+            made: reference.is_secret().then(|| FakeClock::default().now()),
         }))
     }
 }
@@ -82,6 +86,10 @@ impl SecretBackend for FakeSecrets {
     }
 
     async fn previous(&self, reference: &SecretRef, _: &Fetched) -> Result<Option<Fetched>, FetchError> {
+        self.fetches_before.fetch_add(1, Ordering::SeqCst);
+        if let Some(error) = lock(&self.failure_before).clone() {
+            return Err(error);
+        }
         self.nth(reference, 1)
     }
 }

@@ -1,7 +1,8 @@
 //! Intake: what a sender is told, and that a 2xx for a relayed event means that it is stored.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -765,4 +766,71 @@ routes: [{ to: [log] }]
         let delivery = Delivery::decode(&world.queue.sent().last().expect("one").body).expect("delivery");
         assert_eq!(delivery.event.cluster.as_deref(), Some(cluster));
     }
+}
+
+/// What is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("no panic").extend_from_slice(text);
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_refused_request_costs_a_short_line_of_log_and_ten_thousand_a_few_look_ups() {
+    const REFUSED: usize = 10_000;
+    const MINUTES: usize = 10;
+    const LONGEST_LINE: usize = 512;
+    let (world, log) = (world(), Log::default());
+    let writer = log.clone();
+    let logger = tracing_subscriber::fmt().json().with_max_level(tracing::Level::INFO);
+    let _logging = tracing::subscriber::set_default(logger.with_writer(move || writer.clone()).finish());
+    let long = "x".repeat(64 * 1024);
+    for number in 0..REFUSED {
+        if number % (REFUSED / MINUTES) == 0 {
+            world.clock.pass(Duration::from_secs(60));
+        }
+        let (path, status) = match number % 4 {
+            0 => (format!("/{long}"), 404),
+            _ => ("/github".to_owned(), 401),
+        };
+        let headers = HeaderMap::from_iter([(http::header::USER_AGENT, long.parse().expect("header"))]);
+        let mut forged = incoming(&path, headers, Bytes::from_static(b"{}"));
+        match number % 4 {
+            1 => {}
+            2 => drop(forged.headers.insert("x-hub-signature-256", long.parse().expect("header"))),
+            _ => forged = signed(forged, &format!("wrong {number}")),
+        }
+        assert_eq!(world.intake.answer(forged).await.status, status);
+    }
+    let log = String::from_utf8(log.0.lock().expect("no panic").clone()).expect("text");
+    assert!(log.lines().count() <= REFUSED, "{} lines", log.lines().count());
+    assert!(log.lines().all(|line| line.len() <= LONGEST_LINE), "{:?}", log.lines().max_by_key(|line| line.len()));
+    assert!(log.lines().count() > REFUSED / 2, "it is looked at");
+    assert!(world.queue.sent().is_empty());
+    // One to begin with, five refreshes at once, and one a minute. Intake has no state that it could ask.
+    let fetches = world.secrets.fetches.load(Ordering::SeqCst);
+    assert!((2..=1 + 5 + MINUTES).contains(&fetches), "{fetches}");
+    assert_eq!(world.secrets.fetches_before.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn while_the_value_before_cannot_be_had_who_has_the_current_one_passes_and_a_flood_costs_one_call() {
+    let world = world();
+    *world.secrets.failure_before.lock().expect("no panic") = Some(FetchError::Unavailable("throttled".into()));
+    let (headers, body) = (sample("push.json").headers, sample("push.json").body);
+    for number in 0..1000 {
+        let push = || incoming("/github", headers.clone(), body.clone());
+        assert_eq!(world.intake.answer(signed(push(), "current")).await.status, 202);
+        assert_eq!(world.intake.answer(signed(push(), &format!("wrong {number}"))).await.status, 503);
+    }
+    let calls = [&world.secrets.fetches, &world.secrets.fetches_before].map(|calls| calls.load(Ordering::SeqCst));
+    assert_eq!(calls, [1, 1]);
 }

@@ -83,6 +83,22 @@ routes: [{ from: githup, to: [log, lag] }]
 }
 
 #[test]
+fn a_delivery_that_is_tried_for_longer_than_sqs_keeps_it_is_warned_of() {
+    let with = |max_age: &str| {
+        problems(&format!(
+            "targets: {{ log: {{ type: http, url: 'https://x', retry: {{ max_age: {max_age} }} }} }}\nroutes: [{{ to: log }}]"
+        ))
+    };
+    assert_eq!(with("13d"), Vec::<String>::new());
+    assert_eq!(
+        with("14d"),
+        [
+            "Warning targets.log.retry.max_age: SQS forgets what is older than 14 days, before it would become a dead letter"
+        ]
+    );
+}
+
+#[test]
 fn a_flux_target_names_what_its_receiver_checks_and_nothing_else() {
     let found = problems(
         r#"

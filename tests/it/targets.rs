@@ -563,6 +563,7 @@ mod sending {
     use axum::http::StatusCode;
     use axum::routing::any;
     use bytes::Bytes;
+    use tokio::io::AsyncReadExt as _;
     use tokio::net::TcpListener;
     use tokio::sync::Notify;
 
@@ -643,5 +644,55 @@ mod sending {
         let refused = send(format!("http://{address}/hook/secret-path"), &loopback()).await;
         let Err(SendError::Connect(why)) = &refused else { panic!("{refused:?}") };
         assert!(!why.contains("secret-path"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn metadata_addresses_are_refused_however_a_url_spells_them_even_if_all_is_allowed() {
+        let allow = ["0.0.0.0/0", "::/0"].map(|network| network.parse().expect("network")).to_vec();
+        let anything =
+            Connection { egress: sluice::domain::egress::Rules { allow }, plaintext: true, ..Connection::default() };
+        for host in [
+            "169.254.169.254",
+            "0251.0376.0251.0376",
+            "0xa9fea9fe",
+            "0xA9.0xFE.0xA9.0xFE",
+            "2852039166",
+            "169.254.43518",
+            "169.254.169.254.",
+            "[::ffff:169.254.169.254]",
+            "[64:ff9b:1:a9fe:a9:fe00:808:808]",
+        ] {
+            let refused = send(format!("http://{host}/latest/meta-data"), &anything).await;
+            assert!(
+                matches!(&refused, Err(SendError::Egress(why)) if why.contains("never allowed")),
+                "{host}: {refused:?}"
+            );
+        }
+    }
+
+    /// A server that resets each connection, after it has read a request or at once.
+    async fn resetting(reads: bool) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("port");
+        let port = listener.local_addr().expect("address").port();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.expect("a connection");
+                let mut read = Vec::new();
+                while reads && !read.ends_with(b"{}") && stream.read_buf(&mut read).await.expect("it is sent") > 0 {}
+                stream.set_zero_linger().expect("it can be reset");
+            }
+        });
+        port
+    }
+
+    #[tokio::test]
+    async fn a_reset_before_the_request_left_is_no_connection_and_one_after_it_a_broken_one() {
+        let port = resetting(true).await;
+        let after = send(format!("http://127.0.0.1:{port}/"), &loopback()).await;
+        assert!(matches!(after, Err(SendError::Broken(_))), "{after:?}");
+        // TLS is what comes first.
+        let port = resetting(false).await;
+        let before = send(format!("https://127.0.0.1:{port}/"), &loopback()).await;
+        assert!(matches!(before, Err(SendError::Connect(_))), "{before:?}");
     }
 }

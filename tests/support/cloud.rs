@@ -210,6 +210,7 @@ impl Cloud {
             .receive_message()
             .queue_url(queue)
             .max_number_of_messages(10)
+            // Less than an attempt may take, or an empty queue is an error.
             .wait_time_seconds(3)
             .message_system_attribute_names(MessageSystemAttributeName::All);
         received.send().await.expect("received").messages.unwrap_or_default()

@@ -1,6 +1,6 @@
 //! Dead letters in an SQS queue, FIFO or standard, and the functions that failed invocations are for.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,6 +11,7 @@ use aws_smithy_types::Blob;
 use aws_types::SdkConfig;
 use jiff::Timestamp;
 use serde_json::Value;
+use tokio::sync::OnceCell;
 
 use super::sqs::SqsQueue;
 use super::{timeouts, unavailable};
@@ -31,7 +32,8 @@ pub struct SqsDeadLetters {
     sqs: aws_sdk_sqs::Client,
     lambda: aws_sdk_lambda::Client,
     url: String,
-    to: Option<String>,
+    /// The queue that deliveries came from, once it is known.
+    origin: OnceCell<String>,
     limit: usize,
 }
 
@@ -39,14 +41,11 @@ impl SqsDeadLetters {
     /// See [`Sdk::dead_letters`](super::Sdk::dead_letters). Nothing is sent yet.
     pub(super) fn new(config: &SdkConfig, url: impl Into<String>, to: Option<String>, limit: usize) -> Self {
         let (sqs, lambda) = (aws_sdk_sqs::Client::new(config), aws_sdk_lambda::Client::new(config));
-        Self { sqs, lambda, url: url.into(), to, limit }
+        Self { sqs, lambda, url: url.into(), origin: OnceCell::new_with(to), limit }
     }
 
-    /// The queue that deliveries came from.
-    async fn origin(&self) -> Result<String, Unavailable> {
-        if let Some(to) = &self.to {
-            return Ok(to.clone());
-        }
+    /// The one queue whose dead-letter queue it is.
+    async fn only_source(&self) -> Result<String, Unavailable> {
         let call = self.sqs.list_dead_letter_source_queues().queue_url(&self.url);
         let answer = call.send().await.map_err(|error| unavailable("queue", &error))?;
         match answer.queue_urls() {
@@ -90,31 +89,21 @@ impl DeadLetterQueue for SqsDeadLetters {
     }
 
     /// AWS counts whole seconds, and hides nothing for more than 12 hours.
-    async fn take(&self, most: usize, hidden: Duration) -> Result<Vec<Stored>, Unavailable> {
+    async fn take(&self, most: usize, _: Option<&str>, hidden: Duration) -> Result<Vec<Stored>, Unavailable> {
         let hidden = i32::try_from(hidden.as_secs().min(12 * 60 * 60)).unwrap_or(i32::MAX);
-        let mut taken = Vec::new();
-        let mut seen = HashSet::new();
-        while taken.len() < most {
-            let call = self
-                .sqs
-                .receive_message()
-                .queue_url(&self.url)
-                .max_number_of_messages(i32::try_from(PER_CALL.min(most - taken.len())).unwrap_or(1))
-                .visibility_timeout(hidden)
-                .wait_time_seconds(i32::try_from(POLL.as_secs()).unwrap_or(1))
-                .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
-                .message_attribute_names("All")
-                .customize()
-                .config_override(Builder::new().timeout_config(timeouts(POLL)));
-            let answer = call.send().await.map_err(|error| unavailable("queue", &error))?;
-            let before = taken.len();
-            let found = answer.messages.unwrap_or_default().into_iter().map(stored);
-            taken.extend(found.filter(|one| seen.insert(one.message_id.clone())));
-            if taken.len() == before {
-                break;
-            }
-        }
-        Ok(taken)
+        let call = self
+            .sqs
+            .receive_message()
+            .queue_url(&self.url)
+            .max_number_of_messages(i32::try_from(PER_CALL.min(most)).unwrap_or(1))
+            .visibility_timeout(hidden)
+            .wait_time_seconds(i32::try_from(POLL.as_secs()).unwrap_or(1))
+            .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
+            .message_attribute_names("All")
+            .customize()
+            .config_override(Builder::new().timeout_config(timeouts(POLL)));
+        let answer = call.send().await.map_err(|error| unavailable("queue", &error))?;
+        Ok(answer.messages.unwrap_or_default().into_iter().map(stored).collect())
     }
 
     async fn release(&self, letters: &[&Stored]) {
@@ -142,7 +131,8 @@ impl DeadLetterQueue for SqsDeadLetters {
     async fn send_again(&self, again: Again) -> Result<(), Unavailable> {
         match again {
             Again::Deliver(message) => {
-                SqsQueue::new(self.sqs.clone(), self.origin().await?, self.limit).send(&[message]).await
+                let origin = self.origin.get_or_try_init(|| self.only_source()).await?;
+                SqsQueue::new(self.sqs.clone(), origin, self.limit).send(&[message]).await
             }
             Again::Invoke { function, payload } => self.invoke(function, payload).await,
         }

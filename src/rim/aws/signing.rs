@@ -13,7 +13,6 @@ use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, si
 use aws_sigv4::sign::v4;
 use aws_smithy_types::error::display::DisplayErrorContext;
 use aws_types::SdkConfig;
-use aws_types::service_config::ServiceConfigKey;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use http::{HeaderName, HeaderValue};
@@ -65,10 +64,11 @@ impl SigningSender {
     }
 
     /// Makes the whole, signed request of one that has only a path.
-    async fn sign(&self, request: &mut Outbound, service: &Service, config: &SdkConfig) -> Result<(), SendError> {
+    async fn sign(&self, request: &mut Outbound, service: &Service, sdk: &Sdk) -> Result<(), SendError> {
+        let config = sdk.config();
         let region = service.region.as_deref().or_else(|| config.region().map(AsRef::as_ref));
         let region = region.ok_or_else(|| SendError::Unusable("AWS_REGION is not set".into()))?;
-        let endpoint = own_endpoint(config, service).unwrap_or_else(|| endpoint(config, service, region));
+        let endpoint = sdk.endpoint(service.id).unwrap_or_else(|| endpoint(config, service, region));
         request.url = format!("{}{}", endpoint.trim_end_matches('/'), request.url);
         let identity = self.credentials(config).await?.into();
         let unusable =
@@ -108,10 +108,11 @@ impl SigningSender {
     ) -> Result<Connection, SendError> {
         let prepare = async {
             let sdk = self.sdk.clone().await;
-            self.sign(request, service, sdk.config()).await?;
-            Ok(own_endpoint(sdk.config(), service).is_some())
+            self.sign(request, service, &sdk).await?;
+            Ok(sdk.endpoint(service.id).is_some())
         };
-        let own = tokio::time::timeout(timeout, prepare).await.unwrap_or(Err(SendError::TimedOut(timeout)))?;
+        let without = |_| Err(SendError::Connect(format!("no AWS credentials within {timeout:?}")));
+        let own = tokio::time::timeout(timeout, prepare).await.unwrap_or_else(without)?;
         let mut connection = connection.clone();
         if own {
             // Whoever sets the environment of the process may well mean this machine; a relay file may not.
@@ -161,14 +162,6 @@ impl Dialer for SigningSender {
     }
 }
 
-/// The endpoint that the operator has set, for this service or for all.
-fn own_endpoint(config: &SdkConfig, service: &Service) -> Option<String> {
-    let key =
-        ServiceConfigKey::builder().service_id(service.id).env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
-    let for_it = config.service_config().zip(key.ok()).and_then(|(variables, key)| variables.load_config(key));
-    for_it.or_else(|| config.endpoint_url().map(str::to_owned))
-}
-
 /// The endpoint of `service` in `region`. Source: `partitions.json` in botocore 1.44 (read 2026-11), without the
 /// partitions that are cut off from the internet.
 fn endpoint(config: &SdkConfig, service: &Service, region: &str) -> String {
@@ -199,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_follow_the_region_and_the_environment() {
+    fn endpoints_follow_the_region() {
         for (variables, region, expected) in [
             (&[][..], "eu-west-1", "https://sns.eu-west-1.amazonaws.com"),
             (&[], "us-gov-west-1", "https://sns.us-gov-west-1.amazonaws.com"),
@@ -211,10 +204,6 @@ mod tests {
             let sdk = config(variables);
             assert_eq!(endpoint(sdk.config(), &Service::sns(region), region), expected);
         }
-        let all = config(&[("AWS_ENDPOINT_URL", "http://all.test"), ("AWS_ENDPOINT_URL_SNS", "http://sns.test")]);
-        assert_eq!(own_endpoint(all.config(), &Service::sns("x")).as_deref(), Some("http://sns.test"));
-        let other = Service { id: "SESv2", ..Service::sns("x") };
-        assert_eq!(own_endpoint(all.config(), &other).as_deref(), Some("http://all.test"));
     }
 
     #[tokio::test]
@@ -227,10 +216,18 @@ mod tests {
         let sender = SigningSender::new(std::future::ready(sdk.clone()));
         let service = Service::sns("eu-west-1");
         let mut request = outbound(service.clone());
-        sender.sign(&mut request, &service, sdk.config()).await.expect("signed");
+        sender.sign(&mut request, &service, &sdk).await.expect("signed");
         let printed = format!("{request:?} {:?}", request.headers);
         assert!(request.headers["x-amz-security-token"] == "hunter3" && request.headers.contains_key("authorization"));
         assert!(!printed.contains("hunter") && !printed.contains("Signature="), "{printed}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_credentials_are_waited_for_nothing_has_left() {
+        let sender = SigningSender::new(std::future::pending());
+        let request = outbound(Service::sns("eu-west-1"));
+        let error = sender.send(request, &Connection::default(), Duration::from_secs(5)).await.expect_err("none came");
+        assert_eq!(error, SendError::Connect("no AWS credentials within 5s".into()));
     }
 
     #[tokio::test]

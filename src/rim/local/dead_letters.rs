@@ -192,15 +192,9 @@ impl DeadLetterQueue for LocalDeadLetters {
     }
 
     /// Nothing is hidden: who looks into the store takes nothing out of it.
-    async fn take(&self, most: usize, _: Duration) -> Result<Vec<Stored>, Unavailable> {
-        let mut found: Vec<Stored> = Vec::new();
-        while found.len() < most {
-            let after = found.last().map(|last| last.message_id.clone());
-            match self.ask(Question::Letters { after }).await? {
-                Answer::Letters(letters) if !letters.is_empty() => found.extend(letters),
-                _ => break,
-            }
-        }
+    async fn take(&self, most: usize, after: Option<&str>, _: Duration) -> Result<Vec<Stored>, Unavailable> {
+        let question = Question::Letters { after: after.map(str::to_owned) };
+        let Answer::Letters(mut found) = self.ask(question).await? else { return Ok(Vec::new()) };
         found.truncate(most);
         Ok(found)
     }

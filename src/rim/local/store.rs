@@ -71,20 +71,20 @@ pub enum OpenError {
     #[error("{} is in use by another process; is `sluice serve` running already?", .0.display())]
     InUse(PathBuf),
     /// The directory cannot be made or used.
-    #[error("{}: {error}", .path.display())]
+    #[error("{}", .path.display())]
     Directory {
         /// The directory.
         path: PathBuf,
         /// What the system said.
-        error: std::io::Error,
+        source: std::io::Error,
     },
     /// The database cannot be read or written.
-    #[error("{}: {error}", .path.display())]
+    #[error("{}", .path.display())]
     Database {
         /// Its file.
         path: PathBuf,
         /// What the database said.
-        error: redb::Error,
+        source: redb::Error,
     },
 }
 
@@ -117,14 +117,14 @@ impl Store {
     /// # Errors
     /// When another process has it open, and when the disk does not do its part.
     pub fn open(dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        let unusable = |error| OpenError::Directory { path: dir.to_owned(), error };
+        let unusable = |source| OpenError::Directory { path: dir.to_owned(), source };
         std::fs::create_dir_all(dir).map_err(unusable)?;
         let path = dir.join(FILE);
         let file = path.clone();
         let opener = move || Database::builder().set_cache_size(CACHE).create(&file);
         let store = Self::start(Box::new(opener), clock).map_err(|error| match error {
             redb::Error::DatabaseAlreadyOpen => OpenError::InUse(dir.to_owned()),
-            error => OpenError::Database { path, error },
+            source => OpenError::Database { path, source },
         })?;
         // The database syncs its file, but a new file's name is durable only once its directory is synced.
         std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(unusable)?;

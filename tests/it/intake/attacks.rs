@@ -1,7 +1,6 @@
 //! What somebody who knows no secret tries, and what somebody who knows one may not do with it.
 
 use std::io::Write as _;
-use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
