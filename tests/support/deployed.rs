@@ -444,7 +444,7 @@ impl Deployed {
         let state = fs::read(self.example.join("terraform.tfstate")).expect("the state");
         let mut places = vec![
             ("what is deployed".to_owned(), json!(self.functions).to_string().into(), Some("SLUICE_CONFIG")),
-            ("the relay files".to_owned(), json!(self.relay_files().await).to_string().into(), Some("targets")),
+            ("the relay files".to_owned(), json!(self.relay_files().await).to_string().into(), Some("127.0.0.0/8")),
             ("the state".to_owned(), state, Some("sluice-deliver")),
         ];
         let folder = self.folder.path().join("plan");
