@@ -154,9 +154,14 @@ resource "aws_cloudwatch_metric_alarm" "refused" {
   }
 }
 
+locals {
+  # Once may be a receiver that starts anew. To ask for twice in a row, every period needs a probe of its own.
+  probe_failures = can(regex("^rate\\([1-5] minutes?\\)$", var.probe_schedule)) ? 2 : 1
+}
+
 resource "aws_cloudwatch_metric_alarm" "probe" {
   alarm_name          = "${var.name}-probe-failures"
-  alarm_description   = "A receiver did not answer as it should, twice in a row; the log of ${var.name}-probe says which, and what to do."
+  alarm_description   = "A receiver did not answer as it should${local.probe_failures == 2 ? ", twice in a row" : ""}; the log of ${var.name}-probe says which, and what to do."
   namespace           = local.namespace
   metric_name         = "ProbeFailures"
   dimensions          = { function = "${var.name}-probe" }
@@ -164,7 +169,7 @@ resource "aws_cloudwatch_metric_alarm" "probe" {
   comparison_operator = "GreaterThanThreshold"
   threshold           = 0
   period              = 300
-  evaluation_periods  = 2
+  evaluation_periods  = local.probe_failures
   treat_missing_data  = "notBreaching"
   alarm_actions       = local.alarm_topic_arns
   ok_actions          = local.alarm_topic_arns

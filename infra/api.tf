@@ -46,7 +46,8 @@ resource "aws_lambda_permission" "api" {
 resource "aws_cloudwatch_log_group" "api" {
   #checkov:skip=CKV_AWS_158:CloudWatch encrypts with a key of its own; kms_key_arn puts one of yours in its place
   #checkov:skip=CKV_AWS_338:a year unless `logs` says otherwise
-  name              = "/aws/apigateway/${var.name}"
+  # Log groups under vendedlogs do not each take a piece of the one resource policy that lets API Gateway write to all.
+  name              = "/aws/vendedlogs/apigateway/${var.name}"
   retention_in_days = var.logs.retention_days
   kms_key_id        = var.kms_key_arn
   tags              = var.tags

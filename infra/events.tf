@@ -149,7 +149,7 @@ locals {
 }
 
 resource "aws_iam_role" "scheduler" {
-  name        = "${var.name}-schedule"
+  name        = "${var.name}-schedule-${local.region}"
   description = "Sluice: starts the probe"
   assume_role_policy = jsonencode({
     Version = "2012-10-17"

@@ -91,7 +91,7 @@ resource "aws_lambda_function" "this" {
   }
 
   # It reads the relay file when it starts.
-  depends_on = [aws_iam_role_policy.this]
+  depends_on = [aws_iam_role_policy.this, terraform_data.relay]
 }
 
 resource "aws_lambda_event_source_mapping" "deliveries" {

@@ -51,6 +51,7 @@ locals {
     { for function in local.intakes : function => {
       function = true
       vpc      = false
+      agent    = null
       consumer = null
       relay    = "relay"
       enqueues = length(local.readings[function]) > 0
@@ -59,6 +60,7 @@ locals {
     { for name, consumer in local.consumers : name => {
       function = contains(keys(local.functions), name)
       vpc      = try(var.agents[consumer.agent].vpc, null) != null
+      agent    = consumer.agent
       consumer = name
       relay    = consumer.agent == null ? "relay" : name
       enqueues = false
@@ -67,6 +69,7 @@ locals {
     { probe = {
       function = true
       vpc      = false
+      agent    = null
       consumer = null
       relay    = "relay"
       enqueues = false
@@ -79,10 +82,12 @@ locals {
       Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
       Resource = ["${local.arns.logs}:log-group:/aws/lambda/${var.name}-${role}:*"]
     } : null
-    ReadRelayFile = {
+    # Also while the file is in the environment or has fewer parts: rights change before functions do, and what still runs
+    # may start anew with the file that it had.
+    ReadRelayFile = of.function ? {
       Action   = ["ssm:GetParameters"]
-      Resource = [for part in local.relay_parameters[of.relay] : "${local.arns.ssm}:parameter${local.parameter_names[part]}"]
-    }
+      Resource = ["${local.arns.ssm}:parameter/${var.name}/${of.relay}/*"]
+    } : null
     ReadParameters = length(local.parameter_arns[role]) > 0 ? {
       Action   = ["ssm:GetParameters"]
       Resource = local.parameter_arns[role]
@@ -148,10 +153,11 @@ locals {
       Action   = ["events:PutEvents"]
       Resource = local.bus_arns[role]
     } : null
-    # Either the address or its domain is what SES has verified.
+    # The limit is the sender's address. SES also asks for a right to the identity that it has verified, which may be the
+    # address or a domain above it, to a configuration set that this has, and in its sandbox to the recipients' identities.
     SendMail = try(length(local.mail_addresses[role]), 0) > 0 ? {
       Action    = ["ses:SendEmail"]
-      Resource  = distinct(flatten([for address in local.mail_addresses[role] : [for identity in [address, split("@", address)[1]] : "${local.arns.ses}:identity/${identity}"]]))
+      Resource  = ["${local.arns.ses}:configuration-set/*", "${local.arns.ses}:identity/*"]
       Condition = { StringEquals = { "ses:FromAddress" = local.mail_addresses[role] } }
     } : null
     # STS has no resources here: what the token is for, and how it is signed, are the limits that there are.
@@ -177,43 +183,47 @@ locals {
 
   policies = { for role, statements in local.statements : role => jsonencode({ Version = "2012-10-17", Statement = values(statements) }) }
 
-  # Who may take on a role: Lambda, or the pods of an agent's service account.
-  trusts = merge(
-    { for role, of in local.roles : role => jsonencode({
-      Version   = "2012-10-17"
-      Statement = [{ Effect = "Allow", Principal = { Service = "lambda.amazonaws.com" }, Action = ["sts:AssumeRole"] }]
-    }) if of.function },
-    { for name, agent in var.agents : "agent-${name}" => jsonencode({
-      Version = "2012-10-17"
-      Statement = [{
-        Effect    = "Allow"
-        Principal = { Service = "pods.eks.amazonaws.com" }
-        Action    = ["sts:AssumeRole", "sts:TagSession"]
-        Condition = { StringEquals = {
-          "aws:RequestTag/kubernetes-namespace"       = agent.service_account.namespace
-          "aws:RequestTag/kubernetes-service-account" = agent.service_account.name
-        } }
-      }]
-    }) if agent.vpc == null && agent.oidc_provider_arn == null },
-    { for name, agent in var.agents : "agent-${name}" => jsonencode({
-      Version = "2012-10-17"
-      Statement = [{
-        Effect    = "Allow"
-        Principal = { Federated = agent.oidc_provider_arn }
-        Action    = ["sts:AssumeRoleWithWebIdentity"]
-        Condition = { StringEquals = {
-          "${split("oidc-provider/", agent.oidc_provider_arn)[1]}:aud" = "sts.amazonaws.com"
-          "${split("oidc-provider/", agent.oidc_provider_arn)[1]}:sub" = "system:serviceaccount:${agent.service_account.namespace}:${agent.service_account.name}"
-        } }
-      }]
-    }) if agent.vpc == null && agent.oidc_provider_arn != null },
-  )
+  # Who may take on a role: Lambda, or the pods of an agent's service account. Which roles there are must not depend on
+  # the OIDC provider, which may be made together with them.
+  trusts = { for role, of in local.roles : role => of.function ? jsonencode({
+    Version   = "2012-10-17"
+    Statement = [{ Effect = "Allow", Principal = { Service = "lambda.amazonaws.com" }, Action = ["sts:AssumeRole"] }]
+  }) : local.pod_trusts[of.agent] }
+  pod_trusts = { for name, agent in var.agents : name => agent.oidc_provider_arn == null ? jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = "pods.eks.amazonaws.com" }
+      Action    = ["sts:AssumeRole", "sts:TagSession"]
+      Condition = { StringEquals = {
+        "aws:RequestTag/kubernetes-namespace"       = agent.service_account.namespace
+        "aws:RequestTag/kubernetes-service-account" = agent.service_account.name
+      } }
+    }]
+    }) : jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Federated = agent.oidc_provider_arn }
+      Action    = ["sts:AssumeRoleWithWebIdentity"]
+      Condition = { StringEquals = {
+        "${split("oidc-provider/", agent.oidc_provider_arn)[1]}:aud" = "sts.amazonaws.com"
+        "${split("oidc-provider/", agent.oidc_provider_arn)[1]}:sub" = "system:serviceaccount:${agent.service_account.namespace}:${agent.service_account.name}"
+      } }
+    }]
+  }) }
+
+  # Roles are of the whole account and not of a region. What is too long for AWS ends in what tells it from others.
+  full_role_names = { for role in keys(local.roles) : role => "${var.name}-${role}-${local.region}" }
+  role_names = { for role, name in local.full_role_names :
+    role => length(name) <= 64 ? name : "${substr(name, 0, 55)}-${substr(sha256(name), 0, 8)}"
+  }
 }
 
 resource "aws_iam_role" "this" {
   for_each = local.trusts
 
-  name                 = "${var.name}-${each.key}"
+  name                 = local.role_names[each.key]
   description          = "Sluice: ${each.key}"
   assume_role_policy   = each.value
   permissions_boundary = var.permissions_boundary_arn

@@ -71,14 +71,14 @@ output "event_patterns" {
 }
 
 output "agents" {
-  description = "What to put into an agent's cluster: its role, and the environment of `sluice agent` (infra/cluster/agent)."
+  description = "What to put into an agent's cluster: its role, and the environment and relay file of `sluice agent` (infra/cluster/agent)."
   value = { for name, agent in var.agents : name => {
     role_arn = aws_iam_role.this["agent-${name}"].arn
     environment = merge(local.consumer_environment["agent-${name}"], {
-      AWS_REGION    = local.region
-      SLUICE_AGENT  = name
-      SLUICE_CONFIG = local.relay_places["agent-${name}"]
+      AWS_REGION   = local.region
+      SLUICE_AGENT = name
     })
+    relay_file = local.relay_json["agent-${name}"]
   } if agent.vpc == null }
 }
 

@@ -1,5 +1,5 @@
 variable "name" {
-  description = "What every resource's name begins with. Two deployments in one account and region differ in it."
+  description = "What every resource's name begins with. Two deployments in one account and region differ in it; those in different regions need not."
   type        = string
   default     = "sluice"
   nullable    = false
@@ -68,9 +68,9 @@ variable "memory" {
 }
 
 variable "concurrency" {
-  description = "How much runs at once: `deliver` batches of deliveries (each agent in a VPC has as many of its own), and what is `reserved` for each function by its name. Nothing is reserved if nothing is said: the API's throttle already bounds a flood, and a new account has nothing to reserve from."
+  description = "How much runs at once: `deliver` batches of deliveries (each agent in a VPC has as many of its own; a new account has 10 for everything), and what is `reserved` for each function by its name. Nothing is reserved if nothing is said: the API's throttle already bounds a flood, and a new account has nothing to reserve from."
   type = object({
-    deliver  = optional(number, 10)
+    deliver  = optional(number, 5)
     reserved = optional(map(number), {})
   })
   default  = {}

@@ -118,6 +118,27 @@ fn the_agent_runs_alone_unprivileged_and_watched() {
 }
 
 #[test]
+fn the_image_is_built_of_what_is_there_and_is_started_as_the_pod_starts_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let file = fs::read_to_string(agent().join("Dockerfile")).expect("Dockerfile");
+    let given = |word: &str| -> Vec<&str> { file.lines().filter_map(|line| line.strip_prefix(word)).collect() };
+    let [builder, image] = given("FROM ")[..] else { panic!("{file}") };
+    assert_eq!(builder, concat!("rust:", env!("CARGO_PKG_RUST_VERSION"), "-bookworm AS build"));
+    assert!(image.contains("debian12"), "bookworm, whose C library it is linked with: {image}");
+    let sources: Vec<_> = given("COPY ").into_iter().filter(|line| !line.starts_with("--from")).collect();
+    for path in sources.iter().flat_map(|line| line.rsplit_once(' ').expect("from and to").0.split(' ')) {
+        assert!(root.join(path).exists(), "{path}");
+    }
+    assert_eq!(given("ENTRYPOINT "), ["[\"/usr/local/bin/sluice\"]"]);
+
+    let Some(built) = build(&agent()) else { return };
+    let pod = &only(&built, "Deployment")["spec"]["template"]["spec"];
+    let own = &pod["securityContext"];
+    assert_eq!(given("USER "), [format!("{}:{}", own["runAsUser"], own["runAsGroup"])]);
+    assert!(pod["containers"][0]["command"].is_null(), "else the entry point counts for nothing");
+}
+
+#[test]
 fn the_agent_is_configured_by_generated_maps_whose_names_follow_their_content() {
     let Some(built) = build(&agent()) else { return };
     let pod = &only(&built, "Deployment")["spec"]["template"]["spec"];

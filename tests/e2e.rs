@@ -528,6 +528,20 @@ async fn a_relay_file_with_problems_ends_the_start_and_the_log_names_them() {
 }
 
 #[tokio::test]
+async fn no_log_level_drops_a_metric() {
+    let cloud = Cloud::deploy().await;
+    for level in ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"] {
+        let intake = cloud.function_with("git-webhook", &[("AWS_LAMBDA_LOG_LEVEL", level)]).await;
+        assert_eq!(intake.http(github("push", "d-1", "another secret")).await.expect("answer").status, 401);
+        let log = intake.log().await;
+        let [metrics] = &log.iter().filter(|line| line["_aws"].is_object()).collect::<Vec<_>>()[..] else {
+            panic!("{level}: {log:?}")
+        };
+        assert_eq!((&metrics["Requests"], &metrics["RequestsRefused"]), (&json!(1.0), &json!(1.0)), "{level}");
+    }
+}
+
+#[tokio::test]
 async fn an_ecr_push_invokes_the_function_and_comes_out_at_the_receiver() {
     let cloud = Cloud::deploy().await;
     let (intake, deliver) = (cloud.function("registry-push").await, cloud.function("deliver").await);

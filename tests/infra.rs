@@ -337,3 +337,51 @@ async fn alerts_of_flux_alertmanager_and_cloudwatch_reach_chats() {
     cloud.assert_no_secret_is_told().await;
     cloud.assert_destroy_leaves_nothing_but(&["/sluice/slack", "/sluice/discord"]);
 }
+
+/// Targets that nothing is sent to: their hosts, which nothing makes shorter, do not fit into an environment.
+fn many_targets(count: u8) -> String {
+    let host = |number: u8| mac("host", &[number]);
+    let target = |number| format!("  t-{number}: {{ type: http, url: \"https://{}.example\" }}\n", host(number));
+    (0..count).map(target).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edit_of_a_large_relay_file_and_a_new_zip_arrive_with_one_apply() {
+    let Some(program) = program() else { return };
+    // Of its parts Parameter Store would refuse one as it is written.
+    let large = "targets:\n  tagged: { type: http, url: \"https://tag.example\", body: template, template: \"{{ kind | tojson }}\" }\n".to_owned() + &many_targets(100);
+    let mut cloud = Deployed::apply(program, "alerts-only", &[("targets:\n", &large)]).await;
+    let config =
+        |function: &Value| function["Environment"]["Variables"]["SLUICE_CONFIG"].as_str().expect("text").to_owned();
+    let large = config(&cloud.functions["sluice-probe"]);
+    assert!(large.starts_with("ssm:/sluice/relay/000:1,ssm:/sluice/relay/001:1"), "{large}");
+    assert_eq!(cloud.relay_files().await["sluice-deliver"]["targets"]["tagged"]["template"], "{{ kind | tojson }}");
+    let code = |cloud: &Deployed| cloud.functions["sluice-deliver"]["CodeSha256"].clone();
+    let before = code(&cloud);
+
+    cloud.edit_relay_file(|relay| relay.replace("https://tag.example", "https://sign.example"));
+    cloud.change_zip("deliver");
+    cloud.apply_again().await;
+    assert_ne!(code(&cloud), before);
+    let edited = config(&cloud.functions["sluice-probe"]);
+    assert_eq!(edited.split(',').count(), large.split(',').count());
+    assert_ne!(edited, large, "an edit is another version");
+    for (name, relay) in cloud.relay_files().await {
+        assert_eq!(relay["targets"]["tagged"]["url"], "https://sign.example", "{name}");
+    }
+    cloud.assert_a_second_plan_is_empty();
+    cloud.start_all().await;
+    let flux = cloud.parameter("/sluice/flux");
+    assert_eq!(targets(&cloud.request(flux_event("helmrelease-upgraded", &flux)).await), ["feed"]);
+    cloud.assert_rights_are_enough_and_no_more(&[], &[]);
+
+    // So short that nothing is left in Parameter Store.
+    cloud.edit_relay_file(|relay| relay.replace(&many_targets(100), ""));
+    cloud.apply_again().await;
+    assert!(cloud.functions.values().all(|function| config(function).starts_with("H4sI")));
+    let parameters = cloud.ask(&[("ssm", "describe_parameters", json!({}))])[0].to_string();
+    assert!(!parameters.contains("/sluice/relay"), "{parameters}");
+    assert!(cloud.relay_files().await.values().all(|relay| relay["targets"]["tagged"].is_object()));
+    cloud.assert_a_second_plan_is_empty();
+    cloud.assert_destroy_leaves_nothing_but(&[]);
+}

@@ -103,6 +103,37 @@ resource "aws_iam_role_policy" "forward" {
   ] })
 }
 
+# What could not be forwarded within a day.
+resource "aws_sqs_queue" "failed" {
+  #checkov:skip=CKV_AWS_27:SQS encrypts with a key of its own
+  name                      = "${var.name}-forward-failed"
+  message_retention_seconds = 1209600
+  sqs_managed_sse_enabled   = true
+  tags                      = var.tags
+}
+
+resource "aws_sqs_queue_policy" "failed" {
+  queue_url = aws_sqs_queue.failed.url
+  policy = jsonencode({ Version = "2012-10-17", Statement = [
+    {
+      Sid       = "TlsOnly"
+      Effect    = "Deny"
+      Principal = "*"
+      Action    = "sqs:*"
+      Resource  = aws_sqs_queue.failed.arn
+      Condition = { Bool = { "aws:SecureTransport" = "false" } }
+    },
+    {
+      Sid       = "Undelivered"
+      Effect    = "Allow"
+      Principal = { Service = "events.amazonaws.com" }
+      Action    = "sqs:SendMessage"
+      Resource  = aws_sqs_queue.failed.arn
+      Condition = { ArnEquals = { "aws:SourceArn" = [for rule in values(aws_cloudwatch_event_rule.this) : rule.arn] } }
+    },
+  ] })
+}
+
 resource "aws_cloudwatch_event_target" "bus" {
   for_each = var.event_patterns
 
@@ -111,5 +142,14 @@ resource "aws_cloudwatch_event_target" "bus" {
   arn       = var.event_bus_arn
   role_arn  = aws_iam_role.forward.arn
 
+  dead_letter_config {
+    arn = aws_sqs_queue.failed.arn
+  }
+
   depends_on = [aws_iam_role_policy.forward]
+}
+
+output "failed_queue" {
+  description = "The URL of the queue of events that could not be forwarded within a day."
+  value       = aws_sqs_queue.failed.url
 }

@@ -29,7 +29,7 @@ variable "parameters" {
 }
 
 variable "kms_key_arn" {
-  description = "A KMS key to encrypt with, in place of AWS's own; name it in the main module's `secret_kms_key_arns`, too."
+  description = "A KMS key to encrypt with, in place of AWS's own; name it in the main module's `secret_kms_key_arns`, too. A later change of it needs another number for each of `parameters`: nobody keeps the values, which could be encrypted anew."
   type        = string
   default     = null
 }
@@ -60,6 +60,11 @@ resource "aws_ssm_parameter" "this" {
   value_wo         = ephemeral.aws_secretsmanager_random_password.this[each.key].random_password
   value_wo_version = each.value
   tags             = var.tags
+
+  lifecycle {
+    # A parameter's text is written together with its value, which is there only when its number changes.
+    ignore_changes = [description]
+  }
 }
 
 output "references" {

@@ -29,7 +29,7 @@ run "every_name_begins_with_the_deployments" {
     error_message = "The queues have other names."
   }
   assert {
-    condition     = toset([for role in values(aws_iam_role.this) : role.name]) == toset(["relay-agent-eks", "relay-agent-vpc", "relay-alert-intake", "relay-deliver", "relay-git-webhook", "relay-probe", "relay-registry-push"])
+    condition     = toset([for role in values(aws_iam_role.this) : role.name]) == toset([for role in ["agent-eks", "agent-vpc", "alert-intake", "deliver", "git-webhook", "probe", "registry-push"] : "relay-${role}-eu-central-1"])
     error_message = jsonencode([for role in values(aws_iam_role.this) : role.name])
   }
   assert {
@@ -37,8 +37,34 @@ run "every_name_begins_with_the_deployments" {
     error_message = "An alarm has another name."
   }
   assert {
-    condition     = [aws_dynamodb_table.state.name, aws_apigatewayv2_api.this.name, aws_cloudwatch_dashboard.this.dashboard_name, aws_scheduler_schedule.probe.name, aws_iam_role.scheduler.name] == ["relay", "relay", "relay", "relay-probe", "relay-schedule"]
+    condition     = [aws_dynamodb_table.state.name, aws_apigatewayv2_api.this.name, aws_cloudwatch_dashboard.this.dashboard_name, aws_scheduler_schedule.probe.name, aws_iam_role.scheduler.name] == ["relay", "relay", "relay-eu-central-1", "relay-probe", "relay-schedule-eu-central-1"]
     error_message = "Table, API, dashboard, schedule or its role have another name."
+  }
+}
+
+run "in_one_account_a_region_shares_no_name_with_another" {
+  command = plan
+  override_data {
+    target = data.aws_region.current
+    values = { id = "ap-southeast-1" }
+  }
+  variables {
+    name   = "n23456789012345678901234"
+    agents = { for name in ["a234567890123456789012345678901", "a234567890123456789012345678902"] : name => {} }
+    # No target of an agent's.
+    relay_file = "tests/other.yaml"
+  }
+  assert {
+    condition     = alltrue([for role in concat(values(aws_iam_role.this), [aws_iam_role.scheduler]) : length(role.name) <= 64]) && length(distinct(values(local.role_names))) == 7
+    error_message = jsonencode(local.role_names)
+  }
+  assert {
+    condition     = local.role_names["deliver"] == "n23456789012345678901234-deliver-ap-southeast-1" && alltrue([for role, name in local.role_names : endswith(name, "-ap-southeast-1") || startswith(role, "agent-")])
+    error_message = jsonencode(local.role_names)
+  }
+  assert {
+    condition     = aws_cloudwatch_dashboard.this.dashboard_name == "n23456789012345678901234-ap-southeast-1" && aws_iam_role.scheduler.name == "n23456789012345678901234-schedule-ap-southeast-1"
+    error_message = "The dashboard or the schedule's role is called as in another region."
   }
 }
 
@@ -242,11 +268,15 @@ run "functions_are_small_on_graviton_and_log_in_json_to_groups_that_end" {
     error_message = "A log group keeps its logs for another time."
   }
   assert {
+    condition     = aws_cloudwatch_log_group.api.name == "/aws/vendedlogs/apigateway/sluice"
+    error_message = aws_cloudwatch_log_group.api.name
+  }
+  assert {
     condition     = alltrue([for name, function in aws_lambda_function.this : length(function.vpc_config) == (name == "agent-vpc" ? 1 : 0)])
     error_message = "The wrong functions are in a VPC."
   }
   assert {
-    condition     = alltrue([for mapping in values(aws_lambda_event_source_mapping.deliveries) : mapping.function_response_types == toset(["ReportBatchItemFailures"]) && one(mapping.scaling_config).maximum_concurrency == 10])
+    condition     = alltrue([for mapping in values(aws_lambda_event_source_mapping.deliveries) : mapping.function_response_types == toset(["ReportBatchItemFailures"]) && one(mapping.scaling_config).maximum_concurrency == 5])
     error_message = "A trigger does not report what of a batch has failed."
   }
   assert {
@@ -300,6 +330,10 @@ run "what_is_asked_for_is_set" {
     error_message = "The probe runs at other times."
   }
   assert {
+    condition     = aws_cloudwatch_metric_alarm.probe.evaluation_periods == 1
+    error_message = "The alarm asks for two failures in ten minutes, in which there is one probe."
+  }
+  assert {
     condition     = one(aws_lambda_function.this["probe"].environment).variables.SLUICE_OVERDUE == "40m"
     error_message = "Deliveries are overdue at another time."
   }
@@ -332,6 +366,14 @@ run "alarms_are_told_by_a_topic_that_does_not_pass_through_sluice" {
   }
 }
 
+run "a_receiver_has_to_fail_twice_where_every_period_has_a_probe" {
+  command = plan
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.probe.evaluation_periods == 2 && aws_cloudwatch_metric_alarm.probe.period == 300
+    error_message = "${aws_cloudwatch_metric_alarm.probe.evaluation_periods} periods"
+  }
+}
+
 run "an_email_address_gets_a_topic_of_its_own" {
   command = plan
   variables {
@@ -343,18 +385,14 @@ run "an_email_address_gets_a_topic_of_its_own" {
   }
 }
 
-run "a_small_relay_file_is_one_parameter_whose_version_the_functions_know" {
+run "a_small_relay_file_is_in_the_environment_of_the_functions" {
   assert {
-    condition     = alltrue([for name, function in aws_lambda_function.this : one(function.environment).variables.SLUICE_CONFIG == (name == "agent-vpc" ? "ssm:/sluice/agent-vpc/000:7" : "ssm:/sluice/relay/000:7")])
-    error_message = "A function reads another relay file."
+    condition     = alltrue([for name, function in aws_lambda_function.this : one(function.environment).variables.SLUICE_CONFIG == base64gzip(local.relay_json[name == "agent-vpc" ? "agent-vpc" : "relay"])])
+    error_message = "A function has another relay file."
   }
   assert {
-    condition     = jsondecode(aws_ssm_parameter.relay["relay/000"].insecure_value) == yamldecode(file("tests/relay.yaml"))
-    error_message = "The functions get something else than the relay file."
-  }
-  assert {
-    condition     = alltrue([for part in values(aws_ssm_parameter.relay) : part.type == "String"])
-    error_message = "The relay file holds references only, and is no secret."
+    condition     = jsondecode(local.relay_json["relay"]) == yamldecode(file("tests/relay.yaml")) && length(aws_ssm_parameter.relay) == 0
+    error_message = "The functions get something else than the relay file, or it is in Parameter Store, too."
   }
   assert {
     condition     = toset(keys(one(aws_lambda_function.this["registry-push"].environment).variables)) == toset(["SLUICE_AGENT_QUEUES", "SLUICE_CONFIG", "SLUICE_QUEUE_URL"])
@@ -369,8 +407,12 @@ run "a_small_relay_file_is_one_parameter_whose_version_the_functions_know" {
     error_message = "An agent's environment is another one."
   }
   assert {
-    condition     = output.agents.eks.environment.SLUICE_CONFIG == "ssm:/sluice/agent-eks/000:7" && toset(keys(output.agents)) == toset(["eks"])
-    error_message = "What to put into the cluster is something else."
+    condition     = toset(keys(output.agents)) == toset(["eks"]) && jsondecode(output.agents.eks.relay_file) == { targets = { inside = local.relay.targets.inside }, egress = local.relay.egress }
+    error_message = "What to put into the cluster is something else than the agent's own targets."
+  }
+  assert {
+    condition     = toset(keys(output.agents.eks.environment)) == toset(["AWS_REGION", "SLUICE_AGENT", "SLUICE_DEAD_LETTER_URL", "SLUICE_QUEUE_URL", "SLUICE_STATE_TABLE"])
+    error_message = jsonencode(keys(output.agents.eks.environment))
   }
   assert {
     condition     = output.receivers.prod == { cluster = "prod", name = "apps", namespace = "flux-system", type = "github", token = "ssm:/clusters/prod/receiver" }
@@ -378,21 +420,54 @@ run "a_small_relay_file_is_one_parameter_whose_version_the_functions_know" {
   }
 }
 
-run "a_large_relay_file_is_split_and_the_parts_are_one_text" {
+run "a_relay_file_for_the_environment_leaves_room_for_the_longest_names" {
+  override_data {
+    target = data.aws_region.current
+    values = { id = "ap-southeast-1" }
+  }
+  override_resource {
+    target = aws_sqs_queue.deliveries
+    values = { url = "https://sqs.ap-southeast-1.amazonaws.com/111122223333/n23456789012345678901234-agent-a234567890123456789012345678901.fifo" }
+  }
+  override_resource {
+    target = aws_sqs_queue.dead_letters
+    values = { url = "https://sqs.ap-southeast-1.amazonaws.com/111122223333/n23456789012345678901234-agent-a234567890123456789012345678901-dead-letters.fifo" }
+  }
   variables {
-    relay_file = jsonencode({ targets = { for n in range(150) : "target-${n}" => { type = "http", url = "https://example.com/?say=what-makes-this-longer-for-target-${n}" } } })
+    name       = "n23456789012345678901234"
+    agents     = { for n in range(3) : "a2345678901234567890123456789-${n}" => { vpc = { subnet_ids = ["subnet-1"], security_group_ids = ["sg-1"] } } }
+    relay_file = jsonencode({ targets = { for n in range(56) : "t-${n}" => { type = "http", url = "https://${sha256(n)}.example" } } })
+  }
+  assert {
+    condition     = length(local.inline_relay["relay"]) > local.inline_length - 100
+    error_message = "It is not as long as what is to be tried: ${local.inline_length}, and ${jsonencode({ for name, packed in local.packed_relay : name => length(packed) })}"
+  }
+  # Lambda measures all of it as JSON; what is not of the longest relay file is counted from above.
+  assert {
+    condition     = alltrue([for function in values(aws_lambda_function.this) : length(jsonencode(one(function.environment).variables)) + local.inline_length - length(local.inline_relay["relay"]) <= 4096])
+    error_message = jsonencode({ for name, function in aws_lambda_function.this : name => length(jsonencode(one(function.environment).variables)) })
+  }
+}
+
+run "a_large_relay_file_is_split_and_the_parts_whose_versions_the_functions_know_are_one_text" {
+  variables {
+    relay_file = jsonencode({ targets = { for n in range(150) : "target-${n}" => { type = "http", url = "https://example.com/${sha256(n)}", body = "template", template = "{{ tag }} of {{{name}} \\{{" } } })
     agents     = {}
   }
   assert {
-    condition     = length(aws_ssm_parameter.relay) > 2 && alltrue([for part in values(aws_ssm_parameter.relay) : length(part.insecure_value) <= 4096])
+    condition     = length(aws_ssm_parameter.relay) > 2 && alltrue([for part in values(aws_ssm_parameter.relay) : length(part.value) <= 4096 && part.type == "String"])
     error_message = "${length(aws_ssm_parameter.relay)} parts"
   }
   assert {
-    condition     = jsondecode(join("", [for key in sort(keys(aws_ssm_parameter.relay)) : aws_ssm_parameter.relay[key].insecure_value])) == jsondecode(var.relay_file)
+    condition     = alltrue([for part in values(aws_ssm_parameter.relay) : !strcontains(part.value, "{{")])
+    error_message = "Parameter Store refuses a part that has two opening braces."
+  }
+  assert {
+    condition     = jsondecode(join("", [for key in sort(keys(aws_ssm_parameter.relay)) : aws_ssm_parameter.relay[key].value])) == jsondecode(var.relay_file)
     error_message = "The parts are not the relay file."
   }
   assert {
-    condition     = one(aws_lambda_function.this["probe"].environment).variables.SLUICE_CONFIG == join(",", [for key in sort(keys(aws_ssm_parameter.relay)) : "ssm:/sluice/${key}:7"])
+    condition     = alltrue([for function in values(aws_lambda_function.this) : one(function.environment).variables.SLUICE_CONFIG == join(",", [for key in sort(keys(aws_ssm_parameter.relay)) : "ssm:/sluice/${key}:7"])])
     error_message = one(aws_lambda_function.this["probe"].environment).variables.SLUICE_CONFIG
   }
 }
@@ -400,11 +475,11 @@ run "a_large_relay_file_is_split_and_the_parts_are_one_text" {
 run "a_relay_file_with_other_letters_fits_too" {
   command = plan
   variables {
-    relay_file = jsonencode({ targets = { a = { type = "http", url = "https://example.com", template = join("", [for n in range(1000) : "ß€ß€ß€"]) } } })
+    relay_file = jsonencode({ targets = { a = { type = "http", url = "https://example.com", template = join("", [for n in range(400) : "ß€${sha256(n)}ß€"]) } } })
     agents     = {}
   }
   assert {
-    condition     = alltrue([for part in values(aws_ssm_parameter.relay) : length(base64encode(part.insecure_value)) <= 5460]) && length(aws_ssm_parameter.relay) > 1
+    condition     = alltrue([for part in values(aws_ssm_parameter.relay) : length(base64encode(part.value)) <= 5460]) && length(aws_ssm_parameter.relay) > 1
     error_message = "A part is too large."
   }
 }

@@ -62,6 +62,23 @@ run "each_pattern_is_a_rule_for_what_happens_here_and_nowhere_else" {
     error_message = aws_iam_role.forward.assume_role_policy
   }
   assert {
+    condition = aws_sqs_queue.failed.name == "relay-forward-failed" && alltrue([for target in values(aws_cloudwatch_event_target.bus) :
+      one(target.dead_letter_config).arn == aws_sqs_queue.failed.arn
+    ])
+    error_message = "What cannot be forwarded is lost."
+  }
+  assert {
+    condition = [for statement in jsondecode(aws_sqs_queue_policy.failed.policy).Statement : statement if statement.Effect == "Allow"] == [{
+      Sid       = "Undelivered"
+      Effect    = "Allow"
+      Principal = { Service = "events.amazonaws.com" }
+      Action    = "sqs:SendMessage"
+      Resource  = aws_sqs_queue.failed.arn
+      Condition = { ArnEquals = { "aws:SourceArn" = [for rule in values(aws_cloudwatch_event_rule.this) : rule.arn] } }
+    }]
+    error_message = aws_sqs_queue_policy.failed.policy
+  }
+  assert {
     condition     = jsondecode(aws_iam_role_policy.forward.policy).Statement == [{ Sid = "PutEvents", Effect = "Allow", Action = ["events:PutEvents"], Resource = ["arn:aws:events:us-east-1:111122223333:event-bus/default"] }]
     error_message = aws_iam_role_policy.forward.policy
   }

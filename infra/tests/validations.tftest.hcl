@@ -265,7 +265,7 @@ run "names_with_dots_are_refused" {
   variables {
     relay_file = jsonencode({ sources = { "git.hub" = { type = "github", secret = "ssm:/a" } } })
   }
-  expect_failures = [aws_ssm_parameter.relay]
+  expect_failures = [terraform_data.relay]
 }
 
 run "the_name_healthz_is_refused" {
@@ -273,7 +273,7 @@ run "the_name_healthz_is_refused" {
   variables {
     relay_file = jsonencode({ sources = { healthz = { type = "github", secret = "ssm:/a" } } })
   }
-  expect_failures = [aws_ssm_parameter.relay]
+  expect_failures = [terraform_data.relay]
 }
 
 run "sources_of_an_unknown_type_are_refused" {
@@ -281,7 +281,7 @@ run "sources_of_an_unknown_type_are_refused" {
   variables {
     relay_file = jsonencode({ sources = { hub = { type = "carrier-pigeon" } } })
   }
-  expect_failures = [aws_ssm_parameter.relay]
+  expect_failures = [terraform_data.relay]
 }
 
 run "targets_of_an_unknown_agent_are_refused" {
@@ -289,7 +289,7 @@ run "targets_of_an_unknown_agent_are_refused" {
   variables {
     relay_file = jsonencode({ targets = { prod = { type = "http", agent = "nobody", url = "https://example.com" } } })
   }
-  expect_failures = [aws_ssm_parameter.relay]
+  expect_failures = [terraform_data.relay]
 }
 
 run "secrets_in_variables_of_the_environment_are_refused" {
@@ -297,13 +297,13 @@ run "secrets_in_variables_of_the_environment_are_refused" {
   variables {
     relay_file = jsonencode({ sources = { github = { type = "github", secret = "env:SECRET" } } })
   }
-  expect_failures = [aws_ssm_parameter.relay]
+  expect_failures = [terraform_data.relay]
 }
 
 run "parts_of_the_relay_file_that_are_too_large_are_refused" {
   command = plan
   variables {
-    relay_file = jsonencode({ sources = { github = { type = "github", secret = "ssm:/a", labels = { x = join("", [for n in range(1000) : "\U0001F468\u200D\U0001F469\u200D\U0001F467"]) } } } })
+    relay_file = jsonencode({ sources = { github = { type = "github", secret = "ssm:/a", labels = { for n in range(150) : sha256(n) => join("", [for m in range(20) : "\U0001F468\u200D\U0001F469\u200D\U0001F467"]) } } } })
   }
   expect_failures = [aws_ssm_parameter.relay]
 }
@@ -314,7 +314,7 @@ run "alarms_that_go_through_sluice_are_refused" {
     relay_file = jsonencode({ sources = { alarms = { type = "ecr", topics = "arn:aws:sns:eu-central-1:111122223333:oncall" } } })
     alarms     = { topic_arn = "arn:aws:sns:eu-central-1:111122223333:oncall" }
   }
-  expect_failures = [aws_ssm_parameter.relay]
+  expect_failures = [terraform_data.relay]
 }
 
 run "rights_that_do_not_fit_into_a_policy_are_refused" {

@@ -1,5 +1,7 @@
 //! Metrics in CloudWatch's embedded metric format: log lines out of which CloudWatch makes metrics, so that no call
-//! is needed. Source: «Specification: Embedded metric format», Amazon CloudWatch User Guide (read 2026-08).
+//! is needed. Source: «Specification: Embedded metric format», Amazon CloudWatch User Guide (read 2026-08). Lambda drops
+//! lines below the function's log level before CloudWatch sees them, by «Log-level filtering», AWS Lambda Developer Guide
+//! (read 2026-11).
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -14,6 +16,8 @@ use crate::port::{Meter, Of, Unit};
 pub const NAMESPACE: &str = "Sluice";
 /// A value of a metric may be a list of at most this many numbers.
 const MOST_VALUES: usize = 100;
+/// The highest level, so that no log level drops metrics, and with them the alarms on these. No log line has it.
+const LEVEL: &str = "FATAL";
 
 type Values = BTreeMap<(&'static str, Unit), Vec<f64>>;
 
@@ -68,6 +72,9 @@ fn line(function: &str, now: Timestamp, (dimension, name): &(&'static str, Strin
     }
     members.insert("function".into(), function.into());
     members.insert((*dimension).into(), name.as_str().into());
+    // Without a time as RFC 3339 has it, a line's level counts for nothing.
+    members.insert("level".into(), LEVEL.into());
+    members.insert("timestamp".into(), now.to_string().into());
     members.insert(
         "_aws".into(),
         json!({
@@ -199,6 +206,7 @@ mod tests {
                         "Metrics": [{ "Name": "Requests", "Unit": "Count" }],
                     }] },
                     "function": "deliver", "source": "github", "Requests": 2.0,
+                    "level": "FATAL", "timestamp": "1970-01-01T00:00:00.007Z",
                 }),
                 json!({
                     "_aws": { "Timestamp": 7, "CloudWatchMetrics": [{
@@ -207,6 +215,7 @@ mod tests {
                         "Metrics": [{ "Name": "DeliveryTime", "Unit": "Milliseconds" }],
                     }] },
                     "function": "deliver", "target": "prod", "DeliveryTime": 12.5,
+                    "level": "FATAL", "timestamp": "1970-01-01T00:00:00.007Z",
                 }),
             ]
         );

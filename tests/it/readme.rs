@@ -131,6 +131,7 @@ fn the_readme_of_the_module_lists_every_input_and_output() {
     check("infra/README.md", "inputs", &inputs("."));
     check("infra/README.md", "outputs", &outputs("."));
     check("infra/README.md", "forward inputs", &inputs("forward"));
+    check("infra/README.md", "forward outputs", &outputs("forward"));
     check("infra/README.md", "secrets inputs", &inputs("secrets"));
     check("infra/README.md", "secrets outputs", &outputs("secrets"));
 }

@@ -1,7 +1,7 @@
 //! An example of the module, applied as a user applies it, and what came of it in the emulated cloud.
 //!
 //! Nothing here knows what the module makes: functions, routes, rules, triggers and policies are read back out of the
-//! cloud, by boto, and what runs is the code that was deployed. Functions sign with an access key that is their name,
+//! cloud, by boto, and what runs is the code that was deployed. Functions sign with an access key that is their role's name,
 //! so that the cloud can tell who made which call.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,8 +16,8 @@ use aws_sdk_sqs::types::{Message, MessageSystemAttributeName, QueueAttributeName
 use serde_json::{Value, json};
 use sluice::domain::secret::Secret;
 use sluice::domain::signature;
-use sluice::rim::aws::from_variables;
-use sluice::rim::yaml;
+use sluice::rim::aws::{Sdk, from_variables};
+use sluice::rim::{config, yaml};
 use tempfile::TempDir;
 
 use super::lambda::{Function, HttpAnswer, HttpEvent, batch_item_failures, binary, sqs_event};
@@ -34,7 +34,7 @@ const PLAN: &str = "second.plan";
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// What to list before and after: all kinds of things that the module and its examples make.
-const LISTS: [(&str, &str, &str); 18] = [
+const LISTS: [(&str, &str, &str); 19] = [
     (REGION, "lambda", "list_functions"),
     (REGION, "lambda", "list_event_source_mappings"),
     (REGION, "sqs", "list_queues"),
@@ -53,6 +53,7 @@ const LISTS: [(&str, &str, &str); 18] = [
     (REGION, "ec2", "describe_security_groups"),
     (REGION, "ec2", "describe_vpc_endpoints"),
     ("us-east-1", "events", "list_rules"),
+    ("us-east-1", "sqs", "list_queues"),
 ];
 
 /// `tofu`, else `terraform`, else nothing, of which a message tells.
@@ -75,9 +76,10 @@ pub struct Deployed {
     example: PathBuf,
     /// What was there before.
     before: Value,
+    sdk: Sdk,
     sqs: aws_sdk_sqs::Client,
     /// Configurations by name.
-    functions: BTreeMap<String, Value>,
+    pub functions: BTreeMap<String, Value>,
     /// Functions by route.
     routes: BTreeMap<String, String>,
     /// Patterns of events, and the functions that get those.
@@ -88,12 +90,12 @@ pub struct Deployed {
 }
 
 impl Deployed {
-    /// Applies an example with no variable set. All that differs from what a user has: in the relay file, `hosts` are
-    /// replaced by where the test's own receivers listen, and these may be on this machine.
+    /// Applies an example with no variable set. All that differs from what a user has: in the relay file, `instead` has what
+    /// stands for what, such as where the test's own receivers listen, and these may be on this machine.
     ///
     /// The zips hold this machine's binaries. That the examples deploy for arm64 the emulated cloud takes no notice of;
     /// what is built for that is tried in tests/arm64.rs.
-    pub async fn apply(program: &'static str, example: &str, hosts: &[(&str, &str)]) -> Self {
+    pub async fn apply(program: &'static str, example: &str, instead: &[(&str, &str)]) -> Self {
         let moto = Moto::start();
         let folder = tempfile::tempdir().expect("folder");
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -103,9 +105,9 @@ impl Deployed {
         let example = folder.path().join("infra/examples").join(example);
         let path = example.join("relay.yaml");
         let mut relay = fs::read_to_string(&path).expect("relay file");
-        for (host, instead) in hosts {
-            assert!(relay.contains(host), "the relay file has no {host}");
-            relay = relay.replace(host, instead);
+        for (text, other) in instead {
+            assert!(relay.contains(text), "the relay file has no {text}");
+            relay = relay.replace(text, other);
         }
         relay += "egress: { allow: [127.0.0.0/8] }\n";
         fs::write(&path, relay).expect("relay file");
@@ -117,14 +119,14 @@ impl Deployed {
             "AWS_ENDPOINT_URL" => Some(url.clone()),
             _ => None,
         });
-        let sqs = aws_sdk_sqs::Client::new(sdk.config());
         let mut deployed = Self {
             program,
             moto,
             folder,
             example,
             before: Value::Null,
-            sqs,
+            sqs: aws_sdk_sqs::Client::new(sdk.config()),
+            sdk,
             functions: BTreeMap::new(),
             routes: BTreeMap::new(),
             rules: Vec::new(),
@@ -138,9 +140,34 @@ impl Deployed {
             let _one = INIT.lock().unwrap_or_else(PoisonError::into_inner);
             deployed.run(&["init", "-input=false", "-no-color"]);
         }
-        deployed.run(&["apply", "-auto-approve", "-input=false", "-no-color"]);
-        deployed.read_back();
+        deployed.apply_again().await;
         deployed
+    }
+
+    /// Applies once what the files say by now. Functions start anew.
+    pub async fn apply_again(&mut self) {
+        self.run(&["apply", "-auto-approve", "-input=false", "-no-color"]);
+        self.running.lock().await.clear();
+        self.read_back();
+    }
+
+    /// Writes the relay file anew.
+    pub fn edit_relay_file(&self, edit: impl FnOnce(String) -> String) {
+        let path = self.example.join("relay.yaml");
+        let relay = fs::read_to_string(&path).expect("relay file");
+        fs::write(path, edit(relay)).expect("relay file");
+    }
+
+    /// Puts a zip of its own in the place of a function's, with the same program in it.
+    pub fn change_zip(&self, name: &str) {
+        let shared = self.folder.path().join("target/lambda");
+        if shared.is_symlink() {
+            fs::remove_file(&shared).expect("link");
+            copy(zips(), &shared);
+        }
+        let file = fs::OpenOptions::new().append(true).open(shared.join(name).join("bootstrap.zip"));
+        // Behind the directory at its end, where readers of zips take no notice.
+        file.expect("zip").write_all(b"changed").expect("written");
     }
 
     /// Runs the program in the example's folder; what it printed.
@@ -205,9 +232,10 @@ impl Deployed {
             ("events", "list_rules", json!({})),
         ]);
         let [functions, triggers, apis, rules] = &asked[..] else { panic!("four answers") };
-        for function in list(functions, "Functions") {
-            self.functions.insert(word(function, "FunctionName"), function.clone());
-        }
+        self.functions = list(functions, "Functions")
+            .iter()
+            .map(|function| (word(function, "FunctionName"), function.clone()))
+            .collect();
         for trigger in list(triggers, "EventSourceMappings") {
             assert_eq!(trigger["FunctionResponseTypes"], json!(["ReportBatchItemFailures"]), "or a failure is of all");
             self.triggers.insert(word(trigger, "EventSourceArn"), function_of(&trigger["FunctionArn"]));
@@ -219,6 +247,7 @@ impl Deployed {
         calls.extend(rules.iter().map(|rule| ("events", "list_targets_by_rule", json!({ "Rule": rule["Name"] }))));
         let asked = self.ask(&calls);
         let [routes, integrations, targets @ ..] = &asked[..] else { panic!("two answers and more") };
+        self.routes.clear();
         for route in list(routes, "Items") {
             assert_eq!(route["AuthorizationType"], "NONE");
             let own = |one: &&Value| route["Target"] == format!("integrations/{}", word(one, "IntegrationId"));
@@ -226,6 +255,7 @@ impl Deployed {
             assert_eq!(integration["PayloadFormatVersion"], "2.0");
             self.routes.insert(word(route, "RouteKey"), function_of(&integration["IntegrationUri"]));
         }
+        self.rules.clear();
         for (rule, targets) in rules.iter().zip(targets) {
             let [target] = list(targets, "Targets") else { panic!("one target of {rule}") };
             let pattern = serde_json::from_str(&word(rule, "EventPattern")).expect("a pattern");
@@ -269,7 +299,7 @@ impl Deployed {
                     .iter()
                     .map(|(name, value)| (name.clone(), value.as_str().expect("text").to_owned())),
             )
-            .envs(self.environment(name))
+            .envs(self.environment(&role_of(&deployed["Role"])))
             .env("AWS_LAMBDA_LOG_FORMAT", word(&deployed["LoggingConfig"], "LogFormat"))
             .env("AWS_LAMBDA_LOG_LEVEL", word(&deployed["LoggingConfig"], "ApplicationLogLevel"))
             .env("NO_PROXY", "127.0.0.1");
@@ -360,18 +390,20 @@ impl Deployed {
             + number(QueueAttributeName::ApproximateNumberOfMessagesNotVisible)
     }
 
-    /// Runs `sluice agent` with the environment that the module's output has for it, and the role's name as its key,
-    /// while `work` goes on.
+    /// Runs `sluice agent` with the environment and the relay file that the module's output has for it, and the role's name
+    /// as its key, while `work` goes on.
     pub async fn with_agent<T>(&self, agent: &str, work: impl Future<Output = T>) -> T {
         let output = &self.output("agents")[agent];
         let environment = output["environment"].as_object().expect("environment").iter();
-        let role = word(output, "role_arn");
+        let relay = self.folder.path().join("agent.yaml");
+        fs::write(&relay, word(output, "relay_file")).expect("relay file");
         let mut command = tokio::process::Command::new(binary("sluice"));
         command
             .args(["agent", "--name", agent, "--listen", "127.0.0.1:0"])
             .env_clear()
             .envs(environment.map(|(name, value)| (name, value.as_str().expect("text"))))
-            .envs(self.environment(role.rsplit('/').next().expect("a name")))
+            .env("SLUICE_CONFIG", format!("file:{}", relay.display()))
+            .envs(self.environment(&role_of(&output["role_arn"])))
             .env("NO_PROXY", "127.0.0.1")
             .kill_on_drop(true);
         let mut child = command.spawn().expect("the agent can be run");
@@ -412,6 +444,7 @@ impl Deployed {
         let state = fs::read(self.example.join("terraform.tfstate")).expect("the state");
         let mut places = vec![
             ("what is deployed".to_owned(), json!(self.functions).to_string().into(), Some("SLUICE_CONFIG")),
+            ("the relay files".to_owned(), json!(self.relay_files().await).to_string().into(), Some("127.0.0.0/8")),
             ("the state".to_owned(), state, Some("sluice-deliver")),
         ];
         let folder = self.folder.path().join("plan");
@@ -464,12 +497,24 @@ impl Deployed {
         needles
     }
 
+    /// The relay file of each function, which its environment has or names.
+    pub async fn relay_files(&self) -> BTreeMap<&str, Value> {
+        let mut files = BTreeMap::new();
+        for (name, function) in &self.functions {
+            let place = word(&function["Environment"]["Variables"], "SLUICE_CONFIG");
+            let text =
+                config::text(&place, &self.sdk.secrets()).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+            files.insert(name.as_str(), serde_json::from_str(&text).expect("JSON"));
+        }
+        files
+    }
+
     /// Every call that was made in a role's name is allowed by its policy; and every action on every resource that
     /// policies allow was made use of, but for what Lambda does in the function's name and what is `unused`, given by
-    /// role and statement.
+    /// role and statement. Roles are given as the module has them, without the region behind their names.
     ///
     /// A function without its own sources or targets never does what its statements are for: roles that are not in
-    /// `working` have only read the relay file.
+    /// `working` have at most read the relay file.
     pub fn assert_rights_are_enough_and_no_more(&self, working: &[&str], unused: &[(&str, &str, &str)]) {
         let roles = self.ask(&[("iam", "list_roles", json!({}))]);
         let names: Vec<_> = list(&roles[0], "Roles").iter().map(|role| word(role, "RoleName")).collect();
@@ -480,10 +525,12 @@ impl Deployed {
             let calls: Value = serde_json::from_slice(&self.moto.get(&format!("/sluice/calls/{role}"))).expect("JSON");
             let calls: Vec<_> = calls.as_array().expect("calls").iter().flat_map(Call::of).collect();
             let statements = list(&answer["PolicyDocument"], "Statement");
-            let is_function = self.functions.contains_key(role);
-            if is_function {
-                assert!(!calls.is_empty(), "{role} has not even read the relay file");
-            }
+            let role = role.strip_suffix(&format!("-{REGION}")).unwrap_or(role);
+            let function = self.functions.get(role);
+            // What reads it is a function whose relay file is too large for its environment.
+            let reads_relay_file = function.is_some_and(|function| {
+                word(&function["Environment"]["Variables"], "SLUICE_CONFIG").starts_with("ssm:")
+            });
             for call in &calls {
                 assert!(statements.iter().any(|statement| call.is_allowed_by(statement)), "{role} may not {call:?}");
             }
@@ -491,15 +538,19 @@ impl Deployed {
                 let sid = word(statement, "Sid");
                 let is_used = |action: &Value, resource: &Value| {
                     calls.iter().any(|call| {
-                        call.action == *action && call.resource == *resource && call.is_allowed_by(statement)
+                        call.action == *action && fits(resource, &call.resource) && call.is_allowed_by(statement)
                     })
                 };
-                let is_idle = !working.contains(&role.as_str()) && sid != "ReadRelayFile";
-                let is_own =
-                    (is_function || working.contains(&role.as_str())) && !BY_LAMBDA.contains(&sid.as_str()) && !is_idle;
-                for action in list(statement, "Action").iter().filter(|_| is_own) {
+                let is_due = match sid.as_str() {
+                    sid if BY_LAMBDA.contains(&sid) => false,
+                    "ReadRelayFile" => reads_relay_file,
+                    _ => working.contains(&role),
+                };
+                for action in list(statement, "Action").iter().filter(|_| is_due) {
                     let idle = list(statement, "Resource").iter().filter(|resource| !is_used(action, resource));
-                    left.extend(idle.map(|_| (role.clone(), sid.clone(), action.as_str().expect("action").to_owned())));
+                    left.extend(
+                        idle.map(|_| (role.to_owned(), sid.clone(), action.as_str().expect("action").to_owned())),
+                    );
                 }
             }
         }
@@ -575,8 +626,15 @@ impl Call {
                     .is_some_and(|key| list(&json!({ "keys": keys }), "keys").iter().any(|one| one == key))
             }
         };
-        statement["Effect"] == "Allow" && has("Action", &self.action) && has("Resource", &self.resource) && may
+        let is_there = list(statement, "Resource").iter().any(|resource| fits(resource, &self.resource));
+        statement["Effect"] == "Allow" && has("Action", &self.action) && is_there && may
     }
+}
+
+/// Whether a policy's resource stands for this ARN. Of IAM's wildcards ours that are tried have a `*` at the end.
+fn fits(resource: &Value, arn: &str) -> bool {
+    let resource = resource.as_str().expect("an ARN");
+    resource.strip_suffix('*').map_or(arn == resource, |start| arn.starts_with(start))
 }
 
 /// Whether an event matches a pattern of EventBridge. Ours have nothing but lists of values.
@@ -644,6 +702,11 @@ fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
 
 fn word(value: &Value, key: &str) -> String {
     value[key].as_str().unwrap_or_else(|| panic!("no {key} in {value}")).to_owned()
+}
+
+/// The name at the end of a role's ARN.
+fn role_of(arn: &Value) -> String {
+    arn.as_str().and_then(|arn| arn.rsplit('/').next()).unwrap_or_else(|| panic!("{arn} is no ARN")).to_owned()
 }
 
 /// The name at the end of a function's ARN.

@@ -47,6 +47,9 @@ use tokio::sync::{Notify, oneshot, watch};
 /// What Lambda takes and gives in a synchronous invocation, each way.
 pub const PAYLOAD_LIMIT: usize = 6 * 1024 * 1024;
 
+/// The log levels that Lambda knows, in their order.
+const LOG_LEVELS: [&str; 6] = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
+
 const REGION: &str = "eu-central-1";
 const ACCOUNT: &str = "123456789012";
 
@@ -387,7 +390,10 @@ impl Function {
         self.read_output()
     }
 
-    /// The log as CloudWatch would take it: one JSON object a line.
+    /// The log as CloudWatch would get it: one JSON object a line, without those below the function's log level.
+    ///
+    /// The rule is that of «Log-level filtering», AWS Lambda Developer Guide (read 2026-11): a line without a valid `level` or
+    /// without a `timestamp` by RFC 3339 is INFO.
     ///
     /// # Panics
     /// If a line is something else.
@@ -397,7 +403,17 @@ impl Function {
             Ok(value @ Value::Object(_)) => value,
             _ => panic!("a line of the log is not a JSON object: {line}"),
         };
-        stdout.lines().filter(|line| !line.trim().is_empty()).map(object).collect()
+        let rank = |level: &str| LOG_LEVELS.iter().position(|one| one.eq_ignore_ascii_case(level));
+        let set = self.settings.env.iter().rev().find(|(name, _)| name == "AWS_LAMBDA_LOG_LEVEL");
+        let set = set.map_or("INFO", |(_, level)| level.to_str().expect("text"));
+        let least = rank(set).expect("a log level");
+        let level = |line: &Value| {
+            let has_time = line["timestamp"].as_str().is_some_and(|time| time.parse::<jiff::Timestamp>().is_ok());
+            let own = line["level"].as_str().filter(|_| has_time).and_then(rank);
+            own.or(rank("INFO"))
+        };
+        let lines = stdout.lines().filter(|line| !line.trim().is_empty()).map(object);
+        lines.filter(|line| level(line) >= Some(least)).collect()
     }
 
     fn read_output(&self) -> String {

@@ -49,6 +49,6 @@ module "virginia" {
 }
 
 output "agents" {
-  description = "What to put into the cluster: the role of the agent's pod, and its environment."
+  description = "What to put into the cluster: the role of the agent's pod, its environment and its relay file."
   value       = module.sluice.agents
 }

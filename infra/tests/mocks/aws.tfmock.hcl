@@ -42,6 +42,10 @@ mock_resource "aws_apigatewayv2_api" {
   }
 }
 
+mock_resource "aws_cloudwatch_event_rule" {
+  defaults = { arn = "arn:aws:events:eu-central-1:111122223333:rule/mock" }
+}
+
 mock_resource "aws_ssm_parameter" {
   defaults = { version = 7 }
 }
