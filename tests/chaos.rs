@@ -143,6 +143,11 @@ const KINDS: [Kind; 3] = [Kind::Push, Kind::Image, Kind::Alert];
 
 /// The request for an event, whole.
 fn request(kind: Kind, mark: &str) -> Vec<u8> {
+    request_with(kind, mark, "")
+}
+
+/// The same, of a push with this text besides, which nobody reads.
+fn request_with(kind: Kind, mark: &str, ballast: &str) -> Vec<u8> {
     let sample = |name: &str, replaced: &[&str]| {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("events").join(name);
         let text = std::fs::read_to_string(path).expect("a sample");
@@ -154,6 +159,7 @@ fn request(kind: Kind, mark: &str) -> Vec<u8> {
     let (source, proof, body) = match kind {
         Kind::Push => {
             let body = sample("github/push.json", &["main"]);
+            let body = body.replacen('{', &format!("{{\"ballast\":\"{ballast}\","), 1);
             let mut mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).expect("a key");
             mac.update(body.as_bytes());
             let mac = data_encoding::HEXLOWER.encode(&mac.finalize().into_bytes());
@@ -500,6 +506,56 @@ fn one_payload_that_always_fails_delays_those_behind_it_by_seconds_at_a_receiver
     feed.refuse("nothing any more");
     feed.wait_for(6);
     assert_eq!(feed.arrivals(), (0..6).map(|number| (0, number)).collect::<Vec<_>>());
+}
+
+/// The most memory that the process has had, in bytes.
+fn peak(serve: &Serve) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", serve.child.id())).expect("status");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+    peak.expect("the peak").parse::<usize>().expect("a number") << 10
+}
+
+#[test]
+fn the_largest_pushes_do_not_grow_the_process_though_half_of_the_targets_take_none() {
+    const PUSHES: usize = 40;
+    let (cluster, feed, silent, dumb) = (Moody::start(), Moody::start(), Moody::start(), Moody::start());
+    let relay = relay(&[("cluster", &cluster), ("feed", &feed), ("silent", &silent), ("dumb", &dumb)]);
+    let relay = relay.replace("type: http,", "type: http, body: passthrough,").replace("timeout: 2s", "timeout: 30s");
+    let serve = Serve::start(&relay);
+    for receiver in [&silent, &dumb] {
+        receiver.be(Mood::Silent);
+    }
+    let at_rest = peak(&serve);
+    // Compressed, little is left of it on the queue; whoever reads it there has all of it.
+    let mut dice = Dice(11);
+    let ballast: String = (0..12_000).map(|_| format!("{:016x}", dice.below(u64::MAX)).repeat(16)).collect();
+    let untaken = Untaken::default();
+    thread::scope(|scope| {
+        for sender in 0..SENDERS {
+            let (ballast, untaken, address) = (&ballast, &untaken, serve.address);
+            scope.spawn(move || {
+                let mut connection = Sender::new(address);
+                for number in 0..PUSHES / SENDERS {
+                    let request = request_with(Kind::Push, &moody::mark(sender, number), ballast);
+                    connection.insist(&request, untaken);
+                }
+            });
+        }
+    });
+    for receiver in [&cluster, &feed] {
+        receiver.wait_for(PUSHES);
+    }
+    let grown = peak(&serve) - at_rest;
+    println!(
+        "{PUSHES} pushes of 3 MB to four targets of which two are silent: {} MiB at rest, {} MiB more at most; {} requests refused",
+        at_rest >> 20,
+        grown >> 20,
+        untaken.refused.load(Ordering::Relaxed),
+    );
+    assert!(silent.count() + dumb.count() == 0 && silent.met(Mood::Silent) > 0 && dumb.met(Mood::Silent) > 0);
+    // Bodies that come in have 32 MiB and the store's pages 16; of each target's deliveries one is open at a time, as text,
+    // as event and as request. All of these pushes at all of the targets would be 480 MB.
+    assert!(grown < 128 << 20, "{grown}");
 }
 
 /// How long events took from 202 to arrival: half of them no longer than the first, 99 of 100 no longer than the second.
