@@ -4,6 +4,8 @@
 //! do, and targets of which each has its bad times. Meanwhile it is killed at random, and its disk is full now and then.
 //! Every event that got a 202 has to arrive at every target of its route, in the order of its sender.
 //!
+//! The same for the functions, in an AWS of which any call may fail.
+//!
 //! A short run is part of every test run. The long one is for the hand, and prints the same report:
 //!
 //!     SLUICE_CHAOS_EVENTS=100000 cargo test --test chaos -- --nocapture whatever_breaks
@@ -11,8 +13,18 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
+#[path = "support/cloud.rs"]
+mod cloud;
+#[path = "support/faults.rs"]
+mod faults;
+#[path = "support/lambda.rs"]
+mod lambda;
 #[path = "support/moody.rs"]
 mod moody;
+#[path = "support/moto.rs"]
+mod moto;
+#[path = "support/receiver.rs"]
+mod receiver;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -22,11 +34,17 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use aws_sdk_sqs::types::MessageSystemAttributeName;
+use cloud::{Cloud, REGION, mac, moto};
+use faults::{Fault, Faults};
+use futures_util::future::join_all;
+use lambda::{HttpEvent, batch_item_failures, queue_arn, sqs_event};
 use moody::{Mood, Moody};
+use sluice::rim::yaml;
 
 const SECRET: &str = "hunter2-secret";
 /// How long anything may take that has to come to an end.
@@ -141,13 +159,8 @@ enum Kind {
 
 const KINDS: [Kind; 3] = [Kind::Push, Kind::Image, Kind::Alert];
 
-/// The request for an event, whole.
-fn request(kind: Kind, mark: &str) -> Vec<u8> {
-    request_with(kind, mark, "")
-}
-
-/// The same, of a push with this text besides, which nobody reads.
-fn request_with(kind: Kind, mark: &str, ballast: &str) -> Vec<u8> {
+/// An event as its sender sends it: the source, headers, and the body.
+fn event(kind: Kind, mark: &str) -> (&'static str, Vec<(&'static str, String)>, String) {
     let sample = |name: &str, replaced: &[&str]| {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("events").join(name);
         let text = std::fs::read_to_string(path).expect("a sample");
@@ -156,28 +169,39 @@ fn request_with(kind: Kind, mark: &str, ballast: &str) -> Vec<u8> {
             text.replace(part, mark)
         })
     };
-    let (source, proof, body) = match kind {
+    let bearer = || vec![("authorization", format!("Bearer {SECRET}"))];
+    match kind {
         Kind::Push => {
             let body = sample("github/push.json", &["main"]);
-            let body = body.replacen('{', &format!("{{\"ballast\":\"{ballast}\","), 1);
-            let mut mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).expect("a key");
-            mac.update(body.as_bytes());
-            let mac = data_encoding::HEXLOWER.encode(&mac.finalize().into_bytes());
-            let proof =
-                format!("x-github-event: push\r\nx-github-delivery: {mark}\r\nx-hub-signature-256: sha256={mac}");
-            ("github", proof, body)
+            let headers = vec![("x-github-event", "push".to_owned()), ("x-github-delivery", mark.to_owned())];
+            ("github", headers, body)
         }
         Kind::Image => {
             let id = "b98847e3-89ca-5947-ab9c-c8426fe303f9";
-            ("registry", format!("authorization: Bearer {SECRET}"), sample("distribution/push.json", &["0.14.0", id]))
+            ("registry", bearer(), sample("distribution/push.json", &["0.14.0", id]))
         }
-        Kind::Alert => {
-            let body = sample("alertmanager/firing.json", &["HighErrorRate"]);
-            ("alertmanager", format!("authorization: Bearer {SECRET}"), body)
-        }
-    };
+        Kind::Alert => ("alertmanager", bearer(), sample("alertmanager/firing.json", &["HighErrorRate"])),
+    }
+}
+
+/// What proves the sender of a push.
+fn signature(body: &str) -> (&'static str, String) {
+    ("x-hub-signature-256", format!("sha256={}", mac(SECRET, body.as_bytes())))
+}
+
+/// The request for an event, whole.
+fn request(kind: Kind, mark: &str) -> Vec<u8> {
+    request_with(kind, mark, "")
+}
+
+/// The same with this text besides, which nobody reads.
+fn request_with(kind: Kind, mark: &str, ballast: &str) -> Vec<u8> {
+    let (source, mut headers, body) = event(kind, mark);
+    let body = body.replacen('{', &format!("{{\"ballast\":\"{ballast}\","), 1);
+    headers.push(signature(&body));
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let length = body.len();
-    let head = format!("POST /{source} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{proof}\r\n");
+    let head = format!("POST /{source} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{headers}");
     format!("{head}content-length: {length}\r\n\r\n{body}").into_bytes()
 }
 
@@ -330,6 +354,13 @@ impl Account {
     }
 }
 
+impl std::fmt::Display for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { expected, lost, duplicated, reordered } = self;
+        write!(f, "{expected} events: {lost} lost, {duplicated} duplicated, {reordered} reordered")
+    }
+}
+
 const SENDERS: usize = 8;
 /// However few events there are: it goes on until so much was broken, and each mood was met.
 const FEWEST_KILLS: usize = 2;
@@ -469,13 +500,8 @@ fn what_was_acknowledged_arrives_in_order_whatever_breaks() {
         untaken.unanswered.load(Ordering::Relaxed),
     );
     let accounts = targets.map(|(name, receiver)| account(name, receiver));
-    for ((name, receiver), Account { expected, lost, duplicated, reordered }) in targets.iter().zip(&accounts) {
-        let faults = receiver.faults();
-        writeln!(
-            report,
-            "{name:8} {expected} events: {lost} lost, {duplicated} duplicated, {reordered} reordered; {faults}"
-        )
-        .expect("text");
+    for ((name, receiver), account) in targets.iter().zip(&accounts) {
+        writeln!(report, "{name:8} {account}; {}", receiver.faults()).expect("text");
     }
     println!("{report}");
     assert!(accounts.iter().all(|account| account.lost == 0), "{report}{}", last_of(&log));
@@ -556,6 +582,141 @@ fn the_largest_pushes_do_not_grow_the_process_though_half_of_the_targets_take_no
     // Bodies that come in have 32 MiB and the store's pages 16; of each target's deliveries one is open at a time, as text,
     // as event and as request. All of these pushes at all of the targets would be 480 MB.
     assert!(grown < 128 << 20, "{grown}");
+}
+
+/// How often calls met what, by service and fault.
+type Met = Arc<Mutex<BTreeMap<String, usize>>>;
+
+/// An AWS that does something to about one call in so many, and counts it.
+async fn unreliable_aws(one_in: u64, seed: u64, met: &Met) -> Faults {
+    const SLOW: Fault = Fault::Slow(Duration::from_millis(100));
+    let faults = Faults::before(moto().url()).await;
+    let (met, mut dice) = (met.clone(), Dice(seed));
+    faults.by(move |called| {
+        // Only what is sent together can be taken in part.
+        let kinds = if called.ends_with("SendMessageBatch") { 5 } else { 4 };
+        let any = [Fault::Throttled, Fault::Down, SLOW, Fault::Unanswered, Fault::Partial];
+        // Secrets are asked for once in a while.
+        let one_in = if called.starts_with("AmazonSSM") { 2 } else { one_in };
+        let fault = any.into_iter().zip(0..kinds).nth(usize::try_from(dice.below(one_in * kinds)).expect("small"))?.0;
+        let (service, word) = (called.split(['.', '_']).next().unwrap_or_default(), format!("{fault:?}"));
+        let word = word.split('(').next().unwrap_or_default();
+        *met.lock().expect("lock").entry(format!("{service} {word}")).or_default() += 1;
+        Some(fault)
+    });
+    faults
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_functions_acknowledged_arrives_in_order_whatever_aws_does_and_however_often_they_are_killed() {
+    const EVENTS: usize = 240;
+    const SENDERS: usize = 4;
+    let began = Instant::now();
+    let cloud = Cloud::deploy().await;
+    cloud.store_secret("chaos", SECRET).await;
+    let (cluster, chat) = (Moody::start(), Moody::start());
+    let targets = [("cluster", &cluster), ("chat", &chat)];
+    let file = relay(&targets).replace("{secret}", &format!("ssm:/{}/chaos", cloud.prefix));
+    let file = yaml::parse(&file).expect("YAML").value.to_string();
+    let met = Met::default();
+    // What intake asks for is small and asked for again by itself; `deliver` asks for much.
+    let (at_intake, at_deliver) = (unreliable_aws(3, 17, &met).await, unreliable_aws(10, 19, &met).await);
+    let variables = [("SLUICE_CONFIG", &*file), ("AWS_ENDPOINT_URL", &*at_intake.url)];
+    // In the order of the kinds that they take.
+    let intake = ["git-webhook", "registry-push", "alert-intake"].map(|name| cloud.function_with(name, &variables));
+    let intake = join_all(intake).await;
+    let variables = [("SLUICE_CONFIG", &*file), ("AWS_ENDPOINT_URL", &*at_deliver.url)];
+    let mut deliver = cloud.function_with("deliver", &variables).await;
+
+    let refused = AtomicUsize::new(0);
+    let sending = join_all((0..SENDERS).map(async |sender| {
+        let mut kinds = Vec::new();
+        for number in 0..EVENTS / SENDERS {
+            let kind = KINDS[(sender + number) % KINDS.len()];
+            let (source, headers, body) = event(kind, &moody::mark(sender, number));
+            let headers = headers.into_iter().chain([signature(&body), ("content-type", "application/json".into())]);
+            let headers: Vec<_> = headers.collect();
+            let headers = headers.iter().map(|(name, value)| (*name, value.as_str()));
+            let event = HttpEvent::post(&format!("/{source}")).headers(headers).body(body).to_value();
+            let end = Instant::now() + PATIENCE;
+            loop {
+                let answer = intake[kind as usize].http(event.clone()).await.expect("answer");
+                match answer.status {
+                    202 => break,
+                    503 => refused.fetch_add(1, Ordering::Relaxed),
+                    status => panic!("an answer that no sender should get: {status} {}", answer.text()),
+                };
+                assert!(Instant::now() < end, "an event was not taken in {PATIENCE:?}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            kinds.push(kind);
+        }
+        (sender, kinds)
+    }));
+    let takes = |name: &str, kind: Kind| name != "cluster" || kind != Kind::Alert;
+    let expected = |name: &str| (0..EVENTS).filter(|number| takes(name, KINDS[number % KINDS.len()])).count();
+    let (mut batches, mut kills) = (0, 0);
+    let delivering = async {
+        let mut dice = Dice(5);
+        // Every sender has as many of each kind.
+        while targets.iter().any(|(name, receiver)| receiver.distinct() < expected(name)) {
+            let call = cloud.sqs.receive_message().queue_url(&cloud.queue).max_number_of_messages(10);
+            let call = call.wait_time_seconds(1).visibility_timeout(5);
+            let messages = call.message_system_attribute_names(MessageSystemAttributeName::All).send().await;
+            let messages = messages.expect("received").messages.unwrap_or_default();
+            if messages.is_empty() {
+                continue;
+            }
+            batches += 1;
+            chat.be(if batches % 7 == 0 { Mood::Busy } else { Mood::Well });
+            let event = sqs_event(&queue_arn(&cloud.queue, REGION), &messages);
+            if batches % 5 == 0 {
+                let begun = deliver.begin(event);
+                tokio::time::sleep(dice.milliseconds(1..150)).await;
+                deliver.kill().await;
+                // It may have been quicker.
+                kills += usize::from(begun.answer().await.is_err());
+                deliver = deliver.start_again().await.unwrap_or_else(|error| panic!("{error}"));
+                // The platform would wait for the visibility time-out. What is deleted cannot be made visible.
+                for handle in messages.iter().filter_map(|message| message.receipt_handle()) {
+                    let change = cloud.sqs.change_message_visibility().queue_url(&cloud.queue).receipt_handle(handle);
+                    let _ = change.visibility_timeout(0).send().await;
+                }
+            } else {
+                let kept = batch_item_failures(&deliver.invoke(event).await.expect("worked on"));
+                // As the platform does with what is not kept.
+                let done = messages.iter().filter(|message| kept.iter().all(|id| message.message_id() != Some(id)));
+                for handle in done.filter_map(|message| message.receipt_handle()) {
+                    let _ = cloud.sqs.delete_message().queue_url(&cloud.queue).receipt_handle(handle).send().await;
+                }
+            }
+        }
+    };
+    let all = async { tokio::join!(sending, tokio::time::timeout(PATIENCE, delivering)) };
+    let (acknowledged, ended) = all.await;
+
+    let acknowledged: BTreeMap<usize, Vec<Kind>> = acknowledged.into_iter().collect();
+    let met = met.lock().expect("lock");
+    let mut report = format!(
+        "{EVENTS} events of {SENDERS} senders through four functions in {:.0} s: {batches} batches, of which {kills} were killed; {} \
+         requests were answered 503 and sent again; faults {met:?}\n",
+        began.elapsed().as_secs_f64(),
+        refused.load(Ordering::Relaxed),
+    );
+    let mut sound = ended.is_ok();
+    for (name, receiver) in targets {
+        let account = Account::of(&acknowledged, |kind| takes(name, kind), &receiver.arrivals());
+        writeln!(report, "{name:8} {account}; {}", receiver.faults()).expect("text");
+        sound &= account.lost == 0 && account.reordered == 0;
+    }
+    println!("{report}");
+    assert!(sound && cloud.in_queue(&cloud.dead_letters).await == 0, "{report}");
+    // Otherwise this has proven little.
+    assert!(kills > 0, "{report}");
+    let queue = ["Throttled", "Down", "Slow", "Unanswered", "Partial"].map(|fault| format!("AmazonSQS {fault}"));
+    for fault in queue.iter().map(String::as_str).chain(["AmazonSSM", "DynamoDB"]) {
+        assert!(met.keys().any(|one| one.starts_with(fault)), "no {fault}: {report}");
+    }
 }
 
 /// How long events took from 202 to arrival: half of them no longer than the first, 99 of 100 no longer than the second.

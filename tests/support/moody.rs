@@ -114,6 +114,11 @@ impl Moody {
         self.seen().arrivals.len()
     }
 
+    /// How many different ones it has taken.
+    pub fn distinct(&self) -> usize {
+        self.seen().arrivals.iter().map(|(event, _)| event).collect::<std::collections::BTreeSet<_>>().len()
+    }
+
     /// How many requests have met this mood, which is none of being well.
     pub fn met(&self, mood: Mood) -> usize {
         self.seen().faults.get(&mood).copied().unwrap_or_default()
