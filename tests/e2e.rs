@@ -21,7 +21,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use aws_sdk_sqs::types::QueueAttributeName;
-use cloud::{Cloud, REGION, SECRET, TOKEN, google, mac, moto};
+use cloud::{Agent, Cloud, REGION, SECRET, TOKEN, google, mac, moto};
 use faults::{Fault, Faults};
 use lambda::{HttpAnswer, HttpEvent, batch_item_failures, binary, queue_arn, sqs_event};
 use receiver::{FluxReceivers, Receiver, webhook_path};
@@ -578,52 +578,6 @@ async fn a_token_that_google_signed_is_checked_by_the_keys_that_it_publishes() {
     assert!(!output.contains("eyJ"), "a token in the log: {output}");
 }
 
-/// A running `sluice agent`, killed when it is dropped.
-struct Agent {
-    child: std::process::Child,
-    url: String,
-}
-
-impl Agent {
-    fn start(cloud: &Cloud, relay: &Value) -> Self {
-        use std::io::BufRead as _;
-        let mut command = std::process::Command::new(binary("sluice"));
-        command.args(["agent", "--name", "inside", "--listen", "127.0.0.1:0"]).envs(cloud.environment());
-        command.env("SLUICE_CONFIG", relay.to_string()).env("AWS_EC2_METADATA_DISABLED", "true");
-        let mut child =
-            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().expect("agent");
-        let mut line = String::new();
-        std::io::BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("text");
-        let url = line.split("/healthz").next().and_then(|said| said.rfind("http://").map(|at| said[at..].to_owned()));
-        Self { child, url: url.expect("it says where its health is") }
-    }
-
-    async fn get(&self, path: &str) -> (u16, String) {
-        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-        let mut stream =
-            tokio::net::TcpStream::connect(self.url.trim_start_matches("http://")).await.expect("connected");
-        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.expect("sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.expect("read");
-        (answer[9..12].parse().expect("status"), answer)
-    }
-
-    /// Asks it to stop, and waits until it has.
-    async fn stop(mut self) -> bool {
-        let asked = std::process::Command::new("kill").arg(self.child.id().to_string()).status().expect("kill");
-        assert!(asked.success());
-        tokio::task::spawn_blocking(move || self.child.wait().expect("ended").success()).await.expect("waited")
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[tokio::test]
 async fn an_agent_delivers_inside_its_network_and_stops_without_losing_or_repeating_anything() {
     let cloud = Cloud::deploy().await;
@@ -640,7 +594,7 @@ async fn an_agent_delivers_inside_its_network_and_stops_without_losing_or_repeat
 
     relay["sources"] = json!({});
     relay["routes"] = json!([]);
-    let agent = Agent::start(&cloud, &relay);
+    let agent = Agent::start(&cloud, &relay, &[]);
     delivery_of(&intake.http(github("push", "d-1", SECRET)).await.expect("answer"));
     cloud.receivers.wait_for_accepted(1).await;
     assert_eq!(agent.get("/healthz").await.0, 200);
@@ -658,7 +612,7 @@ async fn an_agent_delivers_inside_its_network_and_stops_without_losing_or_repeat
     cloud.receivers.wait_for_requests(2).await;
     assert!(agent.stop().await, "a clean end");
     cloud.receivers.delay(Duration::ZERO);
-    let _agent = Agent::start(&cloud, &relay);
+    let _agent = Agent::start(&cloud, &relay, &[]);
     let accepted = cloud.receivers.wait_for_accepted(4).await;
     let order: Vec<_> = accepted.iter().map(|one| one.header("x-github-delivery").expect("id")).collect();
     assert_eq!(order, ["d-1", "d-2", "d-3", "d-4"], "each once, and in order");

@@ -1,4 +1,4 @@
-//! No secret, and nothing that stands for one, is in anything that `sluice serve` or the functions write or say: everything
+//! No secret, and nothing that stands for one, is in anything that `sluice serve`, the functions or an agent write or say: everything
 //! is driven with secrets that can be recognised, at the level of logs at which the most is said, and then searched for
 //! them. What the module for OpenTofu keeps is searched in tests/infra.rs.
 
@@ -25,10 +25,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cloud::{Cloud, TOKEN, google, mac, moto};
-use lambda::{Function, HttpEvent};
+use cloud::{Agent, Cloud, REGION, TOKEN, google, mac, moto};
+use lambda::{Function, HttpAnswer, HttpEvent};
 use needles::Needles;
-use repeater::{FORGED, Repeater, SAMPLES};
+use repeater::{FORGED, Repeater, SAMPLES, TOLD_EVERYWHERE};
 use serde_json::{Value, json};
 use sluice::domain::secret::{Resolved, Secret};
 use sluice::relay::Relay;
@@ -53,10 +53,11 @@ struct Serve {
 }
 
 impl Serve {
-    fn start(folder: &Path) -> Self {
+    fn start(folder: &Path, variables: Vec<(&str, String)>) -> Self {
         let mut command = sluice();
         command.args(["serve", "--listen", "127.0.0.1:0", "--config"]).arg(folder.join("relay.yaml"));
-        command.arg("--data").arg(folder.join("data"));
+        command.arg("--data").arg(folder.join("data")).envs(variables).env("AWS_REGION", REGION);
+        command.env("AWS_ACCESS_KEY_ID", "serve").env("AWS_EC2_METADATA_DISABLED", "true");
         command.stderr(fs::File::create(folder.join("log")).expect("log"));
         let mut child = command.stdout(Stdio::piped()).spawn().expect("started");
         let mut line = String::new();
@@ -111,7 +112,7 @@ async fn no_secret_and_nothing_that_stands_for_one_is_in_logs_answers_queues_dea
     }
     fs::write(folder.join("relay.yaml"), repeater.relay_file(&format!("file:{}", folder.display())))
         .expect("relay file");
-    let serve = Serve::start(folder);
+    let serve = Serve::start(folder, repeater.variables());
 
     // What is taken, what is refused, and what is nonsense.
     let mut said = Vec::new();
@@ -124,7 +125,10 @@ async fn no_secret_and_nothing_that_stands_for_one_is_in_logs_answers_queues_dea
         assert!(printed.starts_with("202\n"), "{source}: {printed} {}", String::from_utf8_lossy(&output.stderr));
         let answer: Value = serde_json::from_str(printed.split_once('\n').expect("lines").1).expect("JSON");
         let told = answer["deliveries"].as_array().expect("deliveries").iter();
-        deliveries.extend(told.filter(|one| one["target"] != "locked").map(|one| one["id"].to_string()));
+        deliveries.extend(
+            told.filter(|one| Repeater::gives_up(one["target"].as_str().expect("a name")))
+                .map(|one| one["id"].to_string()),
+        );
         said.push(printed);
     }
     for (path, header, value) in FORGED {
@@ -208,6 +212,18 @@ fn sent(relay: &Relay, source: &str, sample: &str, secret: &str, id: &str, needl
 /// The topic of CloudWatch's alarms.
 const TOPIC: &str = "arn:aws:sns:eu-west-1:111122223333:alerts";
 
+async fn function(cloud: &Cloud, name: &str, variables: &[(&str, String)]) -> Function {
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    cloud.function_with(name, &variables).await
+}
+
+/// How many dead letters there will be of what was relayed.
+fn letters(answer: &HttpAnswer) -> u32 {
+    let answer = answer.json();
+    let told = answer["deliveries"].as_array().into_iter().flatten().filter_map(|one| one["target"].as_str());
+    u32::try_from(told.filter(|target| *target != "prod" && Repeater::gives_up(target)).count()).expect("few")
+}
+
 /// All functions, with targets that repeat what they are sent, and what came of it.
 struct Searched {
     cloud: Cloud,
@@ -237,15 +253,14 @@ impl Searched {
         file["sources"]["alarms"] = json!({ "type": "cloudwatch", "topics": TOPIC });
         file["targets"]["prod"] = own["targets"]["prod"].clone();
         needles.secret("prod", TOKEN);
-        // An image and an alert go everywhere, all else where it can be told quickly.
-        let mut everywhere = file["routes"][0].clone();
-        everywhere["from"] = json!(["ghcr", "alertmanager"]);
-        file["routes"] = json!([everywhere, { "from": "github", "to": ["prod", "pushes"] }, { "to": "bearer" }]);
+        let own = json!({ "from": "github", "to": ["prod", "pushes"] });
+        file["routes"] = json!([file["routes"][0], own, { "to": "bearer" }]);
         let relay = Relay::from_value(&file).expect("a relay file");
         let file = file.to_string();
+        let variables = [vec![("SLUICE_CONFIG", file.clone())], repeater.variables()].concat();
         let mut functions = BTreeMap::new();
         for name in ["git-webhook", "registry-push", "alert-intake", "deliver", "probe"] {
-            functions.insert(name, cloud.function_with(name, &[("SLUICE_CONFIG", &file)]).await);
+            functions.insert(name, function(&cloud, name, &variables).await);
         }
         Self { cloud, repeater, relay, file, functions, needles, said: Vec::new(), letters: 0 }
     }
@@ -260,12 +275,7 @@ impl Searched {
             Some(source::Function::GitWebhook) | None => "git-webhook",
         };
         let answer = self.functions[function].http(event).await.expect("answer");
-        if answer.status == 202 {
-            let answer = answer.json();
-            let told = answer["deliveries"].as_array().expect("deliveries").iter();
-            let letters = told.filter(|one| one["target"] != "locked" && one["target"] != "prod").count();
-            self.letters += u32::try_from(letters).expect("few");
-        }
+        self.letters += letters(&answer);
         self.said.push(format!("{:?} {}", answer.headers, answer.text()));
         answer.status
     }
@@ -337,26 +347,25 @@ impl Searched {
         }
         let calls = moto().get(&format!("/sluice/calls/{}", self.cloud.prefix));
         let mut places = vec![
-            ("the answers and the messages".to_owned(), self.said.join("\n").into_bytes(), "\"deliveries\""),
-            ("the dead letters".to_owned(), letters.join("\n").into_bytes(), "\"rejected\""),
-            ("the calls".to_owned(), calls, "SendMessageBatch"),
-            ("the state".to_owned(), self.cloud.state().await.join("\n").into_bytes(), "target#locked"),
+            ("the answers and the messages".to_owned(), self.said.join("\n").into_bytes(), &["\"deliveries\""][..]),
+            ("the dead letters".to_owned(), letters.join("\n").into_bytes(), &["\"rejected\""]),
+            ("the calls".to_owned(), calls, &["SendMessageBatch"]),
+            ("the state".to_owned(), self.cloud.state().await.join("\n").into_bytes(), &["target#locked"]),
         ];
         for (name, function) in &self.functions {
-            places.push((format!("the log of {name}"), function.output().await.into_bytes(), "\"level\":"));
+            let log = function.output().await.into_bytes();
+            places.push((format!("the log and the metrics of {name}"), log, &["\"level\":", "CloudWatchMetrics"]));
         }
-        for (place, text, planted) in places {
-            Needles::assert_finds(planted, &place, &text);
-            self.needles.assert_none_in(&place, &text);
-        }
+        self.needles.assert_none_in_any(places);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_and_nothing_that_stands_for_one_is_in_what_the_functions_answer_log_queue_or_keep() {
     let mut all = Searched::start().await;
+    let secrets: BTreeMap<_, _> = all.repeater.secrets().into_iter().collect();
     for (source, sample) in SAMPLES {
-        all.send_sample(source, sample, &format!("hunter2-the-secret-of-{source}"), "d-1").await;
+        all.send_sample(source, sample, &secrets[source], "d-1").await;
     }
     let (token, event) = google("a@b.example");
     all.needles.exactly("a token of Google's", &token);
@@ -394,4 +403,59 @@ async fn no_secret_and_nothing_that_stands_for_one_is_in_what_the_functions_answ
     all.functions.insert("deliver, the first one", first);
     all.deliver().await;
     all.find_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_and_nothing_that_stands_for_one_is_in_what_an_agent_logs_counts_keeps_or_gives_up() {
+    let cloud = Cloud::deploy().await;
+    let repeater = Repeater::start().await;
+    let mut needles = repeater.needles();
+    for (name, value) in repeater.secrets() {
+        cloud.store_secret(name, &value).await;
+    }
+    let file = yaml::parse(&repeater.relay_file(&format!("ssm:/{}", cloud.prefix)));
+    let mut file = file.expect("YAML").value;
+    for target in file["targets"].as_object_mut().expect("targets").values_mut() {
+        target["agent"] = "inside".into();
+    }
+    let relay = Relay::from_value(&file).expect("a relay file");
+    let queues = json!({ "inside": cloud.queue }).to_string();
+    let variables = [("SLUICE_CONFIG", file.to_string()), ("SLUICE_AGENT_QUEUES", queues)];
+    let samples: BTreeMap<_, _> = SAMPLES.into_iter().collect();
+    // The operator is told once of the target that is locked.
+    let mut expected = 1;
+    for (source, name) in TOLD_EVERYWHERE.into_iter().zip(["registry-push", "alert-intake"]) {
+        let intake = function(&cloud, name, &variables).await;
+        let event =
+            sent(&relay, source, samples[source], &format!("hunter2-the-secret-of-{source}"), "d-1", &mut needles);
+        let answer = intake.http(event).await.expect("answer");
+        assert_eq!(answer.status, 202, "{source}: {}", answer.text());
+        expected += letters(&answer);
+    }
+
+    file["sources"] = json!({});
+    file["routes"] = json!([]);
+    let agent = Agent::start(&cloud, &file, &repeater.variables());
+    let work = async {
+        while cloud.in_queue(&cloud.dead_letters).await < expected {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, work).await.expect("everything comes to an end");
+    repeater.add_what_came_to(&mut needles);
+    let (_, metrics) = agent.get("/metrics").await;
+    let mut letters = Vec::new();
+    while letters.len() < expected as usize {
+        let received = cloud.receive(&cloud.dead_letters).await;
+        letters.extend(received.into_iter().filter_map(|message| message.body));
+    }
+    let counted =
+        ["sluice_deliveries_total{target=\"well\"}", "sluice_dead_letters_total", "sluice_breakers_opened_total"];
+    needles.assert_none_in_any([
+        ("its metrics".to_owned(), metrics.into_bytes(), &counted[..]),
+        ("its dead letters".to_owned(), letters.join("\n").into_bytes(), &["\"rejected\""]),
+        ("the state".to_owned(), cloud.state().await.join("\n").into_bytes(), &["target#locked"]),
+        ("its log".to_owned(), agent.log(), &["the breaker opens", "given up"]),
+    ]);
+    assert!(agent.stop().await, "a clean end");
 }

@@ -59,7 +59,7 @@ const FIRST_HOLD: Duration = Duration::from_secs(5);
 const LONGEST_HOLD: Duration = Duration::from_secs(300);
 
 /// An error that ends a function or fails an invocation; its words are logged by the runtime.
-type Failure = lambda_runtime::Error;
+pub type Failure = lambda_runtime::Error;
 
 /// What all functions have.
 struct House {
@@ -272,7 +272,7 @@ enum Reply {
 }
 
 /// What Lambda brought.
-enum Event {
+pub enum Event {
     /// A request.
     Request(Incoming),
     /// A request that is answered already: too large even to decode.
@@ -282,7 +282,10 @@ enum Event {
 }
 
 /// Reads an event of payload version 2.0 (HTTP API, Function URL, or invoked directly), of EventBridge or of SNS.
-fn read_event(payload: Box<RawValue>, request_id: &str) -> Result<Event, Failure> {
+///
+/// # Errors
+/// Where it is none of them, or its body is not base64 though it says so.
+pub fn read_event(payload: Box<RawValue>, request_id: &str) -> Result<Event, Failure> {
     let event: ApiGatewayV2httpRequest = match serde_json::from_str(payload.get()) {
         Ok(event) => event,
         // Judged after the first failure, so that requests, which may be large, are read only once.

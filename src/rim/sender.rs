@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use data_encoding::BASE64;
 use futures_util::future::{BoxFuture, select_ok};
 use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
@@ -37,6 +38,7 @@ use crate::domain::egress;
 use crate::domain::secret::Secret;
 use crate::domain::signature::sha256_hex;
 use crate::port::{Connection, Dialer, Dialled, SendError, Sender};
+use crate::source::cloud_event::percent_decoded;
 use crate::target::{Outbound, Response};
 
 /// At most this much of an answer's body is read, in bytes.
@@ -257,6 +259,14 @@ fn proxy_url(secret: &Secret, way: &Way) -> Result<Url, SendError> {
     }
 }
 
+/// What a proxy is told of who we are, as it stands in the header (RFC 7617); none where its URL names nobody.
+fn proxy_credentials(secret: &Secret) -> Option<Vec<u8>> {
+    let url = Url::parse(secret.expose_text()?.trim()).ok()?;
+    let plain = |text: &str| percent_decoded(text).unwrap_or_else(|| text.to_owned());
+    let login = format!("{}:{}", plain(url.username()), plain(url.password()?));
+    Some(BASE64.encode(login.as_bytes()).into_bytes())
+}
+
 fn no_proxy() -> SendError {
     SendError::Unusable("`proxy` is not the URL of an HTTP proxy".into())
 }
@@ -268,6 +278,9 @@ impl Sender for HttpSender {
         let way = Way::to(&url, connection)?;
         let client = self.client(&way, connection)?;
         let most = if request.long_answer { MAX_LONG_RESPONSE } else { MAX_RESPONSE };
+        // Of what was added on the way to here, tokens and signatures, nobody else knows, and some repeat what they are sent.
+        let mut credentials = request.marked_credentials();
+        credentials.extend(connection.proxy.as_ref().and_then(proxy_credentials));
         let left = Arc::new(AtomicBool::new(request.body.is_empty()));
         let body = reqwest::Body::wrap(Noted { body: Full::new(request.body), left: left.clone() });
         let exchange = async {
@@ -284,7 +297,9 @@ impl Sender for HttpSender {
                 }
             }
             body.truncate(most);
-            Ok(Response { status, headers, body: Bytes::from(body) })
+            let mut response = Response { status, headers, body: Bytes::from(body) };
+            response.mask(credentials.iter().map(Vec::as_slice));
+            Ok(response)
         };
         in_time(timeout, &left, exchange).await
     }

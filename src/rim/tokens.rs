@@ -63,7 +63,9 @@ impl Sender for TokenSender {
         let token = match self.kept(&name) {
             Some(token) => token,
             None => {
-                let answer = self.sender.send(stated(*asked)?, connection, timeout).await.map_err(unasked)?;
+                let (stated, statement) = stated(*asked)?;
+                let mut answer = self.sender.send(stated, connection, timeout).await.map_err(unasked)?;
+                answer.mask(std::iter::once(statement.as_bytes()));
                 if !(200..300).contains(&answer.status) {
                     return Ok(answer);
                 }
@@ -96,7 +98,7 @@ impl Dialer for TokenSender {
         soon: Duration,
     ) -> Result<Dialled, SendError> {
         let Some(asked) = &request.token else { return self.sender.dial(request, connection, timeout, soon).await };
-        let stated = stated(asked.as_ref().clone())?;
+        let (stated, _) = stated(asked.as_ref().clone())?;
         let both = futures_util::future::try_join(
             self.sender.dial(&stated, connection, timeout, soon),
             self.sender.dial(request, connection, timeout, soon),
@@ -132,8 +134,8 @@ fn name(asked: &TokenRequest) -> String {
     ])
 }
 
-/// The request for a token, with the statement.
-fn stated(asked: TokenRequest) -> Result<Outbound, SendError> {
+/// The request for a token, with the statement, and that by itself.
+fn stated(asked: TokenRequest) -> Result<(Outbound, String), SendError> {
     let jwt = jwt(&asked.claims, &asked.key).map_err(|why| SendError::Unusable(format!("the private key {why}")))?;
     let mut request = asked.request;
     match asked.statement {
@@ -150,7 +152,7 @@ fn stated(asked: TokenRequest) -> Result<Outbound, SendError> {
             request.set_body("application/x-www-form-urlencoded", form.finish());
         }
     }
-    Ok(request)
+    Ok((request, jwt))
 }
 
 /// `claims`, signed; an error completes «the private key …».

@@ -299,14 +299,20 @@ impl Outbound {
 }
 
 impl Outbound {
-    /// What of this request may be a credential: headers that are marked as one, and long words in path and query.
-    pub fn credentials(&self) -> Vec<Vec<u8>> {
+    /// What of its headers is a credential: what is marked as one, whole and in its words.
+    pub fn marked_credentials(&self) -> Vec<Vec<u8>> {
         let mut found = Vec::new();
         for value in self.headers.values().filter(|value| value.is_sensitive()) {
             let bytes = value.as_bytes();
             found.push(bytes.to_vec());
             found.extend(bytes.split(|byte| *byte == b' ').skip(1).map(<[u8]>::to_vec));
         }
+        found
+    }
+
+    /// What of this request may be a credential: headers that are marked as one, and long words in path and query.
+    pub fn credentials(&self) -> Vec<Vec<u8>> {
+        let mut found = self.marked_credentials();
         let place = self.url.splitn(4, '/').nth(3).unwrap_or_default();
         let words = place.split(['/', '?', '&', '=']).filter(|word| word.len() >= LONG_WORD);
         found.extend(words.map(|word| word.as_bytes().to_vec()));

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
+#[path = "../support/any_reader.rs"]
+mod any_reader;
 #[path = "../support/any_source.rs"]
 mod any_source;
 #[path = "../support/any_target.rs"]

@@ -1,9 +1,9 @@
-//! Every sample with random edits at every source, and random events at every target that people read: a short,
+//! Every sample with random edits at every source and reader, and random events at every target that people read: a short,
 //! deterministic run of what the fuzz targets in `fuzz/` do for longer.
 
 use std::path::Path;
 
-use crate::{any_source, any_target};
+use crate::{any_reader, any_source, any_target};
 
 /// Edits of each sample.
 const EDITS: usize = 150;
@@ -134,6 +134,25 @@ fn no_event_makes_a_target_fail_or_say_more_than_it_may() {
     for target in any_target::all() {
         for _ in 0..EVENTS {
             target.take(&event(&mut numbers));
+        }
+    }
+}
+
+#[test]
+fn no_edit_of_what_others_have_written_makes_its_reader_panic() {
+    let mut numbers = Numbers(20_261_122);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/readers");
+    for (name, read) in any_reader::READERS {
+        let mut samples: Vec<_> =
+            std::fs::read_dir(root.join(name)).expect("folder").map(|file| file.expect("file").path()).collect();
+        samples.sort();
+        assert!(!samples.is_empty(), "{name}");
+        for sample in samples {
+            let sample = std::fs::read(sample).expect("sample");
+            read(&sample);
+            for _ in 0..EDITS {
+                read(&edit(&sample, &mut numbers));
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Any event at any target that people read: what the fuzz target and the property test do with them.
+//! Any event at any target that people read, at receivers in a cluster and at templates: what the fuzz target and the
+//! property test do with them.
 
 use std::collections::BTreeMap;
 
@@ -45,9 +46,29 @@ pub struct AnyTarget {
     secrets: Resolved,
 }
 
-/// The targets of `chats.yaml`.
+/// Targets that machines read.
+const MACHINES: &str = "
+generic: { type: flux, url: 'https://flux.example.com', receiver: { type: generic, name: a, namespace: b }, token: 'env:T' }
+github: { type: flux, url: 'https://flux.example.com', receiver: { type: github, name: a, namespace: b }, token: 'env:T' }
+harbor: { type: flux, url: 'https://flux.example.com', receiver: { type: harbor, name: a, namespace: b }, token: 'env:T' }
+dockerhub: { type: flux, url: 'https://flux.example.com', receiver: { type: dockerhub, name: a, namespace: b }, token: 'env:T' }
+quay: { type: flux, url: 'https://flux.example.com', receiver: { type: quay, name: a, namespace: b }, token: 'env:T' }
+acr: { type: flux, url: 'https://flux.example.com', receiver: { type: acr, name: a, namespace: b }, token: 'env:T' }
+nexus: { type: flux, url: 'https://flux.example.com', receiver: { type: nexus, name: a, namespace: b }, token: 'env:T' }
+cdevents: { type: flux, url: 'https://flux.example.com', receiver: { type: cdevents, name: a, namespace: b }, token: 'env:T' }
+argocd: { type: argocd, url: 'https://argocd.example.com', secret: 'env:T' }
+event: { type: http, url: 'https://x.example.com', body: event, auth: { hmac: { secret: 'env:T', header: X-Signature } } }
+cloudevents: { type: http, url: 'https://x.example.com', body: cloudevents, cloudevents_mode: binary }
+template: { type: http, url: 'https://x.example.com', body: template, template: '[{{ kind | tojson }}, {{ source | tojson }}, {{ repository | default(0) | tojson }}, {{ title | default(0) | tojson }}, {{ labels | default(0) | tojson }}]' }
+";
+
+/// The targets of `chats.yaml`, and those that machines read.
 pub fn all() -> Vec<AnyTarget> {
-    let targets = yaml::parse(include_str!("chats.yaml")).expect("YAML").value;
+    let read = |text: &str| yaml::parse(text).expect("YAML").value;
+    let (mut targets, mut machines) = (read(include_str!("chats.yaml")), read(MACHINES));
+    for (name, target) in std::mem::take(machines.as_object_mut().expect("targets")) {
+        targets[format!("machine-{name}")] = target;
+    }
     let relay = Relay::from_value(&serde_json::json!({ "targets": targets })).expect("a relay file");
     let load = |(name, entry): (Name, TargetEntry)| {
         let secrets = secrets(&entry);
@@ -57,8 +78,8 @@ pub fn all() -> Vec<AnyTarget> {
 }
 
 impl AnyTarget {
-    /// Renders the event that `input` stands for. Rendering must not fail or panic, every limit must be kept, and no
-    /// credential shown.
+    /// Renders the event that `input` stands for. Rendering must not panic; for people it must not fail, every limit must
+    /// be kept, and no credential shown.
     pub fn take(&self, input: &[u8]) {
         let now = "2026-08-20T12:00:00Z".parse().expect("time");
         let event = Input(input).event();
@@ -75,6 +96,10 @@ impl AnyTarget {
         }
         let delivery = Delivery::new(event, "identity", &self.name, None, now);
         let requests = self.entry.target.render(&delivery, &self.secrets, now);
+        if self.name.as_str().starts_with("machine-") {
+            // What does not fit a receiver is refused, and it gets texts as they are.
+            return;
+        }
         for request in requests.unwrap_or_else(|why| panic!("{}: {why}", self.name)) {
             let body = String::from_utf8_lossy(&request.body);
             assert!(!body.contains(CREDENTIAL), "{}: a credential in {body}", self.name);

@@ -2,6 +2,8 @@
 //! secrets of their own, and Flux's Receivers to deliver to.
 #![allow(dead_code, reason = "every test file uses its own part of this")]
 
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -14,6 +16,9 @@ use serde_json::{Value, json};
 use sluice::domain::secret::Secret;
 use sluice::rim::aws::from_variables;
 use sluice::source::jwt;
+use tempfile::NamedTempFile;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::lambda::{Function, HttpEvent, Settings, batch_item_failures, binary, queue_arn, sqs_event};
 use super::moto::Moto;
@@ -267,4 +272,57 @@ pub fn mac(secret: &str, text: &[u8]) -> String {
     let mut mac = Hmac::<sha2::Sha256>::new_from_slice(secret.as_bytes()).expect("any length");
     mac.update(text);
     data_encoding::HEXLOWER.encode(&mac.finalize().into_bytes())
+}
+
+/// A running `sluice agent`, named `inside`, killed when it is dropped.
+pub struct Agent {
+    child: Child,
+    url: String,
+    log: NamedTempFile,
+}
+
+impl Agent {
+    /// One with this relay file, on the deployment's queue, and with other variables besides or in place of its own.
+    pub fn start(cloud: &Cloud, relay: &Value, variables: &[(&str, String)]) -> Self {
+        let mut command = Command::new(binary("sluice"));
+        command.args(["agent", "--name", "inside", "--listen", "127.0.0.1:0"]).envs(cloud.environment());
+        command.env("SLUICE_CONFIG", relay.to_string()).env("AWS_EC2_METADATA_DISABLED", "true");
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
+        let log = NamedTempFile::new().expect("log");
+        command.stdout(Stdio::piped()).stderr(log.reopen().expect("log"));
+        let mut child = command.spawn().expect("agent");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("text");
+        let url = line.split("/healthz").next().and_then(|said| said.rfind("http://").map(|at| said[at..].to_owned()));
+        Self { child, url: url.expect("it says where its health is"), log }
+    }
+
+    /// The status, and the whole answer.
+    pub async fn get(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.url.trim_start_matches("http://")).await.expect("connected");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("read");
+        (answer[9..12].parse().expect("status"), answer)
+    }
+
+    /// What it has written.
+    pub fn log(&self) -> Vec<u8> {
+        std::fs::read(self.log.path()).expect("log")
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub async fn stop(mut self) -> bool {
+        let asked = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill");
+        assert!(asked.success());
+        tokio::task::spawn_blocking(move || self.child.wait().expect("ended").success()).await.expect("waited")
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }

@@ -1,4 +1,5 @@
 //! A proxy before the emulated AWS, for tests: it does to chosen calls what AWS does on bad days.
+#![allow(dead_code, reason = "every test file uses its own part of this")]
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,12 +25,15 @@ pub enum Fault {
     Unanswered,
 }
 
+/// Says of a call, by its `X-Amz-Target`, what becomes of it.
+type Rule = Box<dyn FnMut(&str) -> Option<Fault> + Send>;
+
 /// A running proxy.
 #[derive(Clone)]
 pub struct Faults {
     /// For `AWS_ENDPOINT_URL`.
     pub url: String,
-    rule: Arc<Mutex<Option<(&'static str, Fault)>>>,
+    rule: Arc<Mutex<Rule>>,
 }
 
 impl Faults {
@@ -37,7 +41,7 @@ impl Faults {
     pub async fn before(endpoint: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("address"));
-        let faults = Self { url, rule: Arc::default() };
+        let faults = Self { url, rule: Arc::new(Mutex::new(Box::new(|_| None))) };
         let shared = faults.clone();
         let app = axum::Router::new().fallback(move |uri: Uri, headers: HeaderMap, body: String| {
             let (shared, endpoint) = (shared.clone(), endpoint.clone());
@@ -47,21 +51,25 @@ impl Faults {
         faults
     }
 
+    /// From now on this says what becomes of each call.
+    pub fn by(&self, rule: impl FnMut(&str) -> Option<Fault> + Send + 'static) {
+        *self.rule.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(rule);
+    }
+
     /// From now on, calls whose `X-Amz-Target` begins so meet this.
     pub fn at(&self, target: &'static str, fault: Fault) {
-        *self.rule.lock().unwrap_or_else(PoisonError::into_inner) = Some((target, fault));
+        self.by(move |called| called.starts_with(target).then_some(fault));
     }
 
     /// From now on nothing goes wrong.
     pub fn over(&self) {
-        *self.rule.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.by(|_| None);
     }
 
     async fn answer(&self, endpoint: &str, uri: &Uri, headers: &HeaderMap, mut body: String) -> Response {
         let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
-        let rule = *self.rule.lock().unwrap_or_else(PoisonError::into_inner);
+        let fault = self.rule.lock().unwrap_or_else(PoisonError::into_inner)(target);
         let mut refused = Vec::new();
-        let fault = rule.filter(|(prefix, _)| target.starts_with(prefix)).map(|(_, fault)| fault);
         match fault {
             Some(Fault::Throttled) => {
                 let answer = json!({ "__type": "ThrottlingException", "message": "Rate exceeded" });

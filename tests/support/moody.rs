@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -49,7 +49,7 @@ fn marked(body: &str) -> Option<(usize, usize)> {
 struct Seen {
     mood: Option<Mood>,
     refused: Option<String>,
-    arrivals: Vec<(usize, usize)>,
+    arrivals: Vec<((usize, usize), Instant)>,
     faults: std::collections::BTreeMap<Mood, usize>,
 }
 
@@ -101,12 +101,27 @@ impl Moody {
 
     /// What it has taken, in order, as sender and number.
     pub fn arrivals(&self) -> Vec<(usize, usize)> {
+        self.timed_arrivals().into_iter().map(|(event, _)| event).collect()
+    }
+
+    /// What it has taken, in order, and when.
+    pub fn timed_arrivals(&self) -> Vec<((usize, usize), Instant)> {
         self.seen().arrivals.clone()
     }
 
     /// How many it has taken, repetitions included.
     pub fn count(&self) -> usize {
         self.seen().arrivals.len()
+    }
+
+    /// How many different ones it has taken.
+    pub fn distinct(&self) -> usize {
+        self.seen().arrivals.iter().map(|(event, _)| event).collect::<std::collections::BTreeSet<_>>().len()
+    }
+
+    /// How many requests have met this mood, which is none of being well.
+    pub fn met(&self, mood: Mood) -> usize {
+        self.seen().faults.get(&mood).copied().unwrap_or_default()
     }
 
     /// How often it answered badly, by mood.
@@ -177,7 +192,7 @@ async fn connection(stream: TcpStream, shared: Arc<(Mutex<Seen>, Condvar)>) -> s
             }
         };
         if matches!(mood, Mood::Well | Mood::Slow) {
-            lock().arrivals.extend(marked(&body));
+            lock().arrivals.extend(marked(&body).map(|event| (event, Instant::now())));
             shared.1.notify_all();
         }
         stream.get_mut().write_all(answer).await?;

@@ -50,6 +50,19 @@ impl Needles {
         );
     }
 
+    /// Searches places: what each is called, its text, and what has to be in there.
+    ///
+    /// # Panics
+    /// If any of this is in one of them, or what has to be there is not: then the search would prove nothing.
+    pub fn assert_none_in_any<'p>(&self, places: impl IntoIterator<Item = (String, Vec<u8>, &'p [&'p str])>) {
+        for (place, text, planted) in places {
+            for planted in planted {
+                Self::assert_finds(planted, &place, &text);
+            }
+            self.assert_none_in(&place, &text);
+        }
+    }
+
     /// # Panics
     /// If a search of `text` does not find `planted`: then it is not what `place` says, or a search proves nothing.
     pub fn assert_finds(planted: &str, place: &str, text: &[u8]) {
