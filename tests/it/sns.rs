@@ -54,6 +54,7 @@ fn world() -> World {
         secrets: store(&secrets, &clock),
         queue: queue.clone(),
         agents: Default::default(),
+        state: None,
         clock: clock.clone(),
         meter: Arc::new(FakeMeter::default()),
         subscriptions: subscriptions.clone(),
