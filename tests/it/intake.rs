@@ -52,7 +52,8 @@ fn world() -> World {
 fn world_with(queue: FakeQueue) -> World {
     let (secrets, clock) = (Arc::new(FakeSecrets::default()), Arc::new(FakeClock::default()));
     secrets.set("ssm:/github", &["current", "previous"]);
-    let (queue, meter) = (Arc::new(queue), Arc::new(FakeMeter::default()));
+    let queue = Arc::new(FakeQueue { clock: clock.clone(), ..queue });
+    let meter = Arc::new(FakeMeter::default());
     let intake = Intake {
         relay: relay(RELAY),
         secrets: store(&secrets, &clock),
