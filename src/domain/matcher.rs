@@ -33,6 +33,9 @@ pub const KEYS: &[&str] = &[
     "cluster",
 ];
 
+/// The kinds of event.
+pub const KINDS: &[&str] = &["image_push", "git", "alert"];
+
 /// The kinds of event, each with the keys that only events of other kinds have.
 const FOREIGN: &[(&str, &[&str])] = &[
     (
@@ -80,6 +83,9 @@ impl Pattern {
         }
         if key == "severity" && !text.contains('*') && Severity::from_word(text).is_none() {
             return Err("a severity is info, warning, error or critical, or `>=` and one of them".into());
+        }
+        if key == "kind" && !text.contains(['*', '?']) && !KINDS.contains(&text) {
+            return Err(format!("a kind is one of {}", KINDS.join(", ")));
         }
         glob(text).map(Self::Expression)
     }

@@ -80,8 +80,7 @@ impl Commit {
 /// moved and no commits are listed: to a commit that was there already, say.
 pub fn set_commits(git: &mut GitEvent, mut head: Option<Commit>, commits: Vec<Commit>) -> Option<Timestamp> {
     let is_new = git.before.as_deref().is_none_or(is_none) || git.tag.is_some();
-    git.paths_truncated |=
-        !git.deleted && (is_new || commits.is_empty() || !commits.iter().all(Commit::lists_paths));
+    git.paths_truncated |= !git.deleted && (is_new || commits.is_empty() || !commits.iter().all(Commit::lists_paths));
     let mut paths = BTreeSet::new();
     for commit in commits {
         let Commit { id, message, timestamp, added, removed, modified } = commit;

@@ -115,6 +115,10 @@ impl Source for Gitea {
         }
         Ok(())
     }
+
+    fn other_kinds(&self) -> &'static [&'static str] {
+        &["image_push"]
+    }
 }
 
 /// The JSON of a delivery, which is what is signed: the body, or the field `payload` of a form.

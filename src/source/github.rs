@@ -85,6 +85,10 @@ impl Source for Github {
     fn sign(&self, request: &mut Request, secrets: &Resolved, _now: Timestamp) -> Result<(), String> {
         SIGNATURE.sign(request, &self.secret.0[0], secrets)
     }
+
+    fn other_kinds(&self) -> &'static [&'static str] {
+        &["image_push", "alert"]
+    }
 }
 
 // What is read of the payloads. GitHub leaves out or nulls nearly every field somewhere.

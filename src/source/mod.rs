@@ -452,6 +452,11 @@ pub trait Source: Keys + Debug + Send + Sync {
         None
     }
 
+    /// The kinds of event that it has besides those of its function.
+    fn other_kinds(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Whether its sender says that all is well by [heartbeats](Parsed::heartbeats) only.
     fn has_heartbeats(&self) -> bool {
         false
