@@ -27,7 +27,7 @@ locals {
   )
   environments = merge(
     { for function in local.intakes : function => local.queue_environment },
-    # alert-intake knows the table; as long as it asks it nothing, it has no right to.
+    # Without a source that has heartbeats, alert-intake asks the table nothing and has no right to.
     { alert-intake = merge(local.queue_environment, local.state_environment) },
     { for name, environment in local.consumer_environment : name => environment if contains(keys(local.functions), name) },
     { probe = merge(local.state_environment, { SLUICE_OVERDUE = "${var.alarms.overdue_minutes}m" }) },

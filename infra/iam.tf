@@ -13,6 +13,8 @@ locals {
       [for key in ["ca", "client_certificate", "proxy"] : lookup(target, key, null)] if target.type == "flux"
     ] },
   )
+  # Sources whose senders say that all is well by heartbeats only.
+  heartbeat_sources = [for name, source in local.sources : name if source.type == "flux"]
   # A reference is a whole text, with a quotation mark before it that is not one inside of a text.
   references = { for role, entries in local.readings :
     role => distinct(regexall("[^\\\\]\"(ssm|secretsmanager):([^\"#]+)", jsonencode(entries)))
@@ -128,6 +130,12 @@ locals {
       Resource  = ["${local.arns.dynamodb}:table/${var.name}"]
       Condition = { "ForAllValues:StringEquals" = { "dynamodb:LeadingKeys" = [for target in keys(local.consumers[of.consumer].targets) : "target#${target}"] } }
     } : null
+    # What Flux says is wrong is noted, so that the next heartbeat can end it.
+    NoteOpenAlerts = role == "alert-intake" && length(local.heartbeat_sources) > 0 ? {
+      Action    = ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem"]
+      Resource  = ["${local.arns.dynamodb}:table/${var.name}"]
+      Condition = { "ForAllValues:StringEquals" = { "dynamodb:LeadingKeys" = [for source in local.heartbeat_sources : "source#${source}"] } }
+    } : null
     # What `deliver` and agents have noted of deliveries that failed says which of them are overdue.
     SeeOverdueDeliveries = role == "probe" && length(local.targets) > 0 ? {
       Action    = ["dynamodb:Query"]
@@ -138,7 +146,7 @@ locals {
     UseKey = var.kms_key_arn != null && (of.enqueues || of.is_async || of.consumer != null) ? {
       Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
       Resource  = [var.kms_key_arn]
-      Condition = { StringEquals = { "kms:ViaService" = concat(of.consumer == null && role != "probe" ? [] : ["dynamodb.${local.region}.amazonaws.com"], ["sqs.${local.region}.amazonaws.com"]) } }
+      Condition = { StringEquals = { "kms:ViaService" = concat(of.consumer == null && role != "probe" && (role != "alert-intake" || length(local.heartbeat_sources) == 0) ? [] : ["dynamodb.${local.region}.amazonaws.com"], ["sqs.${local.region}.amazonaws.com"]) } }
     } : null
     # What Lambda does in the function's name, when an invocation without HTTP has failed for good.
     ReportFailedInvocations = of.is_async ? {

@@ -1,5 +1,7 @@
 //! Intake: authenticate, parse, route, enqueue, and tell the sender what became of it.
 
+mod open;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,11 +15,12 @@ use crate::domain::delivery::{Delivery, TooLarge};
 use crate::domain::event::Original;
 use crate::domain::name::Name;
 use crate::domain::secret::{Resolved, SecretRef};
-use crate::port::{Clock, FetchError, Message, Meter, Of, Outbox, Subscriptions, Unit};
+use crate::port::{Clock, FetchError, Message, Meter, Of, Outbox, State, Subscriptions, Unavailable, Unit};
 use crate::relay::{Relay, SourceEntry};
 use crate::secrets::SecretStore;
 use crate::source::auth::{AuthError, Authentic};
 use crate::source::{Confirmation, Function, Invocation, ParseError, Parsed, Request, Via};
+use open::OpenAlerts;
 
 /// The largest body that is taken, in bytes: what a Flux Receiver takes.
 pub const MAX_BODY: usize = 3 * 1024 * 1024;
@@ -151,6 +154,8 @@ pub struct Intake {
     /// The queues of agents: who is in a network of its own. A target whose agent has none here is told from the
     /// delivery queue.
     pub agents: BTreeMap<Name, Arc<dyn Outbox>>,
+    /// Where alerts that fire are noted, for sources with heartbeats. Without it, heartbeats are ignored.
+    pub state: Option<Arc<dyn State>>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Where counts go.
@@ -375,12 +380,24 @@ impl Intake {
             return Answer::plain(200, reply);
         }
         let now = self.clock.now();
+        let open = self.state.as_deref().filter(|_| entry.source.has_heartbeats());
+        let open = open.map(|state| OpenAlerts { state, source: name, now });
+        let ended = match &open {
+            Some(open) => open.ended_by(parsed.heartbeats).await,
+            None => Ok(Vec::new()),
+        };
+        let ended = match ended {
+            Ok(ended) => ended,
+            Err(error) => return unavailable(&error, name, request_id),
+        };
         let expose = entry.keys.expose_targets;
-        let mut left_out: Vec<String> = parsed.ignored.into_iter().collect();
+        let mut left_out: Vec<String> = parsed.ignored.filter(|_| ended.is_empty()).into_iter().collect();
         let mut queues: BTreeMap<Option<&Name>, Vec<Message>> = BTreeMap::new();
         let mut deliveries = Vec::new();
-        for (i, found) in parsed.events.into_iter().enumerate() {
+        let mut relayed = Vec::new();
+        for (i, found) in parsed.events.into_iter().chain(ended).enumerate() {
             let (identity, event) = entry.event(name, found, request_id, i);
+            let before = deliveries.len();
             let routed = self.relay.route(&event, now);
             match (routed.muted, routed.told.is_empty()) {
                 (true, _) => left_out.push("a route that takes this event is mute at the moment".into()),
@@ -414,12 +431,27 @@ impl Intake {
                 });
                 deliveries.push((delivery.id, target.clone()));
             }
+            let told: Vec<_> = deliveries[before..].iter().map(|(_, target)| target.clone()).collect();
+            if open.is_some() && !told.is_empty() {
+                relayed.push((event, told));
+            }
+        }
+        // Noted before it is told: what is told and not noted would never be over.
+        if let Some(open) = &open
+            && let Err(error) = open.note_what_fires(&relayed).await
+        {
+            return unavailable(&error, name, request_id);
         }
         for (agent, messages) in &queues {
             if let Err(error) = self.queue_of(*agent).send(messages).await {
-                tracing::error!(request = %request_id, source = %name, %error, "nothing can be queued");
-                return Answer::unavailable("the queue cannot be reached; please send again");
+                return unavailable(&error, name, request_id);
             }
+        }
+        if let Some(open) = &open
+            && let Err(error) = open.forget_what_is_over(&relayed).await
+        {
+            // What is in the queue is answered 2xx. A note too many costs no more than another word that it is over.
+            tracing::warn!(request = %request_id, source = %name, %error, "an alert that is over stays noted");
         }
         self.meter.record("DeliveriesQueued", Of::Source(name.as_str()), count(deliveries.len()), Unit::Count);
         left_out.dedup();
@@ -440,6 +472,12 @@ impl Intake {
         };
         Answer::plain(status, body)
     }
+}
+
+/// The answer where queue or state cannot be reached, which is logged.
+fn unavailable(error: &Unavailable, name: &Name, request_id: &str) -> Answer {
+    tracing::error!(request = %request_id, source = %name, %error, "nothing can be relayed now");
+    Answer::unavailable(format!("the {} cannot be reached; please send again", error.what))
 }
 
 /// Whoever asks may send: what is sent has to prove itself. Nothing limits the rate but the front door.

@@ -23,7 +23,7 @@ use std::time::Duration;
 use aws_sdk_sqs::types::QueueAttributeName;
 use cloud::{Agent, Cloud, REGION, SECRET, TOKEN, google, mac, moto};
 use faults::{Fault, Faults};
-use lambda::{HttpAnswer, HttpEvent, batch_item_failures, binary, queue_arn, sqs_event};
+use lambda::{HttpAnswer, HttpEvent, batch_item_failures, queue_arn, sqs_event};
 use receiver::{FluxReceivers, Receiver, webhook_path};
 use serde_json::{Value, json};
 use sluice::domain::delivery::DeadLetter;

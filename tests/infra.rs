@@ -263,6 +263,10 @@ async fn github_and_ghcr_reach_a_flux_cluster_and_what_flux_says_of_it_reaches_c
     assert_eq!(targets(&cloud.request(flux_event("helmrelease-upgraded", &flux)).await), ["feed"]);
     cloud.deliver().await;
     assert_eq!(chats.said(), ["discord"]);
+    // The heartbeat of the Kustomization that failed.
+    assert_eq!(targets(&cloud.request(flux_event("commit-status-update", &flux)).await), ["feed", "oncall"]);
+    cloud.deliver().await;
+    assert_eq!(chats.said(), ["discord", "slack"]);
 
     for (count, status) in [(1, 503), (3, 500), (1, 413)] {
         receivers.answer_next(count, status);
@@ -327,6 +331,10 @@ async fn alerts_of_flux_alertmanager_and_cloudwatch_reach_chats() {
     cloud.deliver().await;
     assert!(chats.said().is_empty());
     assert_eq!(dead_letters(&cloud, "sluice-dead-letters.fifo").await[0].0, "feed");
+    for event in ["kustomization-failed", "commit-status-update"] {
+        assert_eq!(targets(&cloud.request(flux_event(event, &flux)).await), ["feed", "oncall"]);
+    }
+    cloud.deliver().await;
 
     cloud.assert_rights_are_enough_and_no_more(
         &["sluice-alert-intake", "sluice-deliver"],

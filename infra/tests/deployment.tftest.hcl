@@ -81,6 +81,7 @@ run "every_source_has_its_routes_and_the_rest_is_answered_by_git_webhook" {
       "ANY /ecr"                    = "registry-push", "ANY /ecr/{token}" = "registry-push"
       "ANY /ecr-two"                = "registry-push", "ANY /ecr-two/{token}" = "registry-push"
       "ANY /ecr-by-api-destination" = "registry-push", "ANY /ecr-by-api-destination/{token}" = "registry-push"
+      "ANY /flux"                   = "alert-intake", "ANY /flux/{token}" = "alert-intake"
       "ANY /monitoring"             = "alert-intake", "ANY /monitoring/{token}" = "alert-intake"
     }
     error_message = jsonencode(local.routes)

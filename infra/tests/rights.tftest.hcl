@@ -81,15 +81,24 @@ run "registry_push_reads_the_secrets_of_registries_and_its_failed_invocations_ar
   }
 }
 
-run "alert_intake_reads_the_secrets_of_alert_sources" {
+run "alert_intake_reads_the_secrets_of_alert_sources_and_notes_what_is_open_of_flux_alone" {
   command = plan
   assert {
-    condition     = sort(keys(local.statements["alert-intake"])) == tolist(["Enqueue", "ReadParameters", "ReadRelayFile", "WriteLog"])
+    condition     = sort(keys(local.statements["alert-intake"])) == tolist(["Enqueue", "NoteOpenAlerts", "ReadParameters", "ReadRelayFile", "WriteLog"])
     error_message = jsonencode(keys(local.statements["alert-intake"]))
   }
   assert {
-    condition     = jsonencode(local.statements["alert-intake"].ReadParameters.Resource) == jsonencode(["arn:aws:ssm:eu-central-1:111122223333:parameter/alerts/monitoring"])
+    condition     = jsonencode(local.statements["alert-intake"].ReadParameters.Resource) == jsonencode([for name in ["flux", "monitoring"] : "arn:aws:ssm:eu-central-1:111122223333:parameter/alerts/${name}"])
     error_message = jsonencode(local.statements["alert-intake"].ReadParameters)
+  }
+  assert {
+    condition = jsonencode(local.statements["alert-intake"].NoteOpenAlerts) == jsonencode({
+      Sid       = "NoteOpenAlerts", Effect = "Allow"
+      Action    = ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem"]
+      Resource  = ["arn:aws:dynamodb:eu-central-1:111122223333:table/sluice"]
+      Condition = { "ForAllValues:StringEquals" = { "dynamodb:LeadingKeys" = ["source#flux"] } }
+    })
+    error_message = jsonencode(local.statements["alert-intake"].NoteOpenAlerts)
   }
 }
 
@@ -285,8 +294,8 @@ run "keys_of_yours_are_used_by_way_of_the_services_that_need_them" {
     error_message = jsonencode(local.statements["deliver"])
   }
   assert {
-    condition     = jsonencode(local.statements["probe"].UseKey.Condition) == jsonencode(local.statements["deliver"].UseKey.Condition)
-    error_message = jsonencode(local.statements["probe"].UseKey)
+    condition     = alltrue([for role in ["alert-intake", "probe"] : jsonencode(local.statements[role].UseKey.Condition) == jsonencode(local.statements["deliver"].UseKey.Condition)])
+    error_message = jsonencode([for role in ["alert-intake", "probe"] : local.statements[role].UseKey])
   }
   assert {
     condition     = jsonencode(local.statements["git-webhook"].UseKey.Condition) == jsonencode({ StringEquals = { "kms:ViaService" = ["sqs.eu-central-1.amazonaws.com"] } })

@@ -77,6 +77,7 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
         secrets: secrets.clone(),
         queue: queue.clone(),
         agents: BTreeMap::new(),
+        state: Some(Arc::new(store.state())),
         clock: clock.clone(),
         meter: Arc::new(NoMetrics),
         subscriptions: Arc::new(SnsSubscriptions::new(aws::from_environment().endpoint("SNS"))),

@@ -10,3 +10,4 @@ pub mod notice;
 pub mod outcome;
 pub mod secret;
 pub mod signature;
+pub mod versions;

@@ -1,5 +1,6 @@
 //! The relay file: who tells us, whom we tell, and what goes where.
 
+mod doubts;
 pub mod extent;
 pub mod format;
 pub mod mute;
@@ -104,6 +105,16 @@ impl SourceEntry {
     /// The function that takes its requests.
     pub fn function(&self) -> Function {
         self.source.function().unwrap_or(self.of.function)
+    }
+
+    /// The kinds of event that it may tell of.
+    fn kinds(&self) -> impl Iterator<Item = &'static str> {
+        let own = match self.function() {
+            Function::GitWebhook => "git",
+            Function::RegistryPush => "image_push",
+            Function::AlertIntake => "alert",
+        };
+        std::iter::once(own).chain(self.source.other_kinds().iter().copied())
     }
 
     /// The events without HTTP that are for this source. One with a URL token takes nothing that has none.
@@ -307,6 +318,10 @@ impl Relay {
                 let at = root.child("targets").child(name).child("retry").child("max_age");
                 problems.warning(&at, "SQS forgets what is older than 14 days, before it would become a dead letter");
             }
+        }
+        // What is wrong is told first: half of a file says little of what is meant.
+        if let (false, Some(sources), Some(routes)) = (problems.has_errors(), &sources, &routes) {
+            doubts::note(value, sources, routes, problems);
         }
         for (name, message) in sources.iter().flat_map(contested) {
             problems.warning(&root.child("sources").child(name), message);

@@ -23,7 +23,7 @@ use crate::domain::name::Name;
 use crate::domain::secret::SecretRef;
 use crate::intake::{Answer, Incoming, Intake, Invoked, MAX_BODY};
 use crate::overdue::{Late, Overdue};
-use crate::port::{Clock as _, Outbox, Queue, Received, SecretBackend};
+use crate::port::{Clock as _, Outbox, Queue, Received, SecretBackend, State};
 use crate::probe::Probe;
 use crate::relay::Relay;
 use crate::relay::extent::{self, Extent, Whole};
@@ -168,21 +168,24 @@ fn run(function: impl Future<Output = Result<(), Failure>>) -> std::process::Exi
 
 /// The function `git-webhook`.
 pub fn git_webhook() -> std::process::ExitCode {
-    run(intake::<extent::GitWebhook>())
+    run(intake::<extent::GitWebhook>(|_| None))
 }
 
 /// The function `registry-push`.
 pub fn registry_push() -> std::process::ExitCode {
-    run(intake::<extent::RegistryPush>())
+    run(intake::<extent::RegistryPush>(|_| None))
 }
 
 /// The function `alert-intake`.
 pub fn alert_intake() -> std::process::ExitCode {
-    run(intake::<extent::AlertIntake>())
+    run(intake::<extent::AlertIntake>(|sdk| {
+        let table = variable("SLUICE_STATE_TABLE").ok()?;
+        Some(Arc::new(sdk.state(table, Arc::new(SystemClock))))
+    }))
 }
 
-/// An intake function.
-async fn intake<E: Extent>() -> Result<(), Failure> {
+/// An intake function. `state` makes what notes open alerts, for the one that has any: it is in no other binary.
+async fn intake<E: Extent>(state: fn(&aws::Sdk) -> Option<Arc<dyn State>>) -> Result<(), Failure> {
     let sdk = aws::from_environment();
     let secrets = AllSecrets::new(Arc::new(sdk.secrets())).with_published(Published::new());
     let backend: Arc<dyn SecretBackend> = Arc::new(secrets);
@@ -193,6 +196,7 @@ async fn intake<E: Extent>() -> Result<(), Failure> {
             secrets: house.secrets.clone(),
             queue: Arc::new(house.sdk.queue(variable("SLUICE_QUEUE_URL")?, queue_limit()?)),
             agents: agents(&house)?,
+            state: state(&house.sdk),
             clock: Arc::new(SystemClock),
             meter: house.meter.clone(),
             subscriptions: Arc::new(SnsSubscriptions::new(house.sdk.endpoint("SNS"))),

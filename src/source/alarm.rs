@@ -3,8 +3,8 @@
 //!
 //! An alarm is one thing whichever way it comes: its key is its ARN, and a change of its state is told apart by the
 //! state and the time of the change, which all forms have. `ALARM` fires with severity `error` (CloudWatch knows none),
-//! `OK` is over, and `INSUFFICIENT_DATA` is an event of severity `warning`: nothing is known to be wrong, and what fired
-//! before is not over. The account's display name of the region (`EU (Ireland)`) is of no use; its code is in the ARN.
+//! `OK` is over, and `INSUFFICIENT_DATA`, in which every alarm begins, is an event of severity `info`: nothing is known to
+//! be wrong, so that no incident begins, and what fired before is not over. The account's display name of the region (`EU (Ireland)`) is of no use; its code is in the ARN.
 //!
 //! Only EventBridge tells of changes whose actions a composite alarm's suppressor holds back, and of changed
 //! configurations; both are no news. Alarms over several time series tell of each; they share the alarm's key.
@@ -335,7 +335,7 @@ impl Alarm {
         let (status, severity) = match self.state {
             State::Alarm => (Status::Firing, Severity::Error),
             State::Ok => (Status::Resolved, Severity::Error),
-            State::InsufficientData => (Status::Event, Severity::Warning),
+            State::InsufficientData => (Status::Event, Severity::Info),
         };
         let mut alert = Alert::new(self.arn, status, severity, self.name.clone());
         match (self.state, self.before) {

@@ -10,6 +10,7 @@
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use url::Url;
 
 use super::auth::{Authentic, LoginKeys, Proof};
@@ -110,6 +111,8 @@ struct Resource {
     title: Option<String>,
     status: Option<String>,
     source_ref_name: Option<String>,
+    /// There where it comes from a fork.
+    fork_source: Option<IgnoredAny>,
     last_merge_source_commit: Option<Commit>,
     created_by: Option<Person>,
     #[serde(rename = "_links")]
@@ -161,7 +164,8 @@ impl AzureDevOps {
         if git.event != "git.push" {
             git.message = subject(resource.title).or(git.message);
             git.status = text(resource.status);
-            let source = text(resource.source_ref_name);
+            // A fork's branches are a stranger's to name.
+            let source = text(resource.source_ref_name).filter(|_| resource.fork_source.is_none());
             git.branch = source.map(|name| name.strip_prefix("refs/heads/").unwrap_or(&name).to_owned());
             git.commit = text(resource.last_merge_source_commit.and_then(|commit| commit.commit_id));
             let found = Found { identity: id.map(str::to_owned), detail: Detail::Git(Box::new(git.clone())), time };

@@ -237,6 +237,7 @@ struct Branch {
 struct End {
     branch: Option<Branch>,
     commit: Option<Target>,
+    repository: Option<Repository>,
 }
 
 #[derive(Deserialize)]
@@ -287,9 +288,18 @@ struct Payload {
     pull_request: Option<PullRequest>,
 }
 
+/// The path of a repository. Data Center writes keys of projects in capitals, but paths not.
+fn path(repository: &Repository) -> Option<String> {
+    let project = repository.project.as_ref().and_then(|project| text(project.key.clone()));
+    let in_project = project.zip(text(repository.slug.clone()));
+    text(repository.full_name.clone())
+        .or(in_project.map(|(project, slug)| format!("{}/{slug}", project.to_lowercase())))
+}
+
 /// Notes where the repository is: host and path, the URLs it can be cloned from, and its page.
 fn set_repository(git: &mut GitEvent, repository: Repository) {
-    let Repository { full_name, slug, project, links } = repository;
+    let path = path(&repository);
+    let Repository { full_name, links, .. } = repository;
     let clone = |links: &Links, name: &str| {
         let link = links.clone.iter().find(|link| link.name.as_deref() == Some(name));
         link.and_then(|link| text(link.href.clone()))
@@ -297,15 +307,12 @@ fn set_repository(git: &mut GitEvent, repository: Repository) {
     let (http, ssh) = links.as_ref().map_or((None, None), |links| (clone(links, "http"), clone(links, "ssh")));
     git.url = links.and_then(Links::page);
     let host = [&git.url, &http].into_iter().flatten().find_map(|url| git::host(url));
-    // Data Center writes keys of projects in capitals, but paths not.
-    let project = project.and_then(|project| text(project.key)).map(|key| key.to_lowercase());
-    let in_project = project.zip(text(slug)).map(|(project, slug)| format!("{project}/{slug}"));
     let cloud = text(full_name);
     git.clone_urls = match (&host, &cloud) {
         (Some(host), Some(path)) => vec![format!("https://{host}/{path}.git"), format!("git@{host}:{path}.git")],
         _ => [http, ssh].into_iter().flatten().collect(),
     };
-    git.repository = cloud.or(in_project).map(|path| host.map_or(path.clone(), |host| format!("{host}/{path}")));
+    git.repository = path.map(|path| host.map_or(path.clone(), |host| format!("{host}/{path}")));
 }
 
 /// The events in a request; `id` names the request.
@@ -322,6 +329,9 @@ fn events(key: &str, id: Option<&str>, body: &[u8], deletes: bool) -> Result<Par
         }
         return Ok(Parsed::ignored(key, "the event is about no repository"));
     };
+    let own = path(&repository);
+    // A fork's branches are a stranger's to name. Of a fork that is gone nothing is left to compare.
+    let is_own = |head: Option<Repository>| head.is_some_and(|head| path(&head) == own);
     set_repository(&mut git, repository);
     if PUSHES.contains(&key) {
         if key == "repo:push" && payload.push.is_none() {
@@ -336,11 +346,12 @@ fn events(key: &str, id: Option<&str>, body: &[u8], deletes: bool) -> Result<Par
         git.status = text(pull.state);
         git.url = pull.links.and_then(Links::page).or(git.url);
         if let Some(source) = pull.source {
-            git.branch = text(source.branch.and_then(|branch| branch.name));
+            let name = source.branch.and_then(|branch| branch.name);
+            git.branch = text(name).filter(|_| is_own(source.repository));
             git.commit = text(source.commit.and_then(|commit| commit.hash));
         }
         if let Some(from) = pull.from {
-            git.branch = text(from.display_id);
+            git.branch = text(from.display_id).filter(|_| is_own(from.repository));
             git.commit = text(from.latest_commit);
         }
         time = time.or(pull.updated_on).or(pull.updated);

@@ -47,6 +47,10 @@ impl<S: Source> Source for Elsewhere<S> {
         self.0.claim()
     }
 
+    fn other_kinds(&self) -> &'static [&'static str] {
+        self.0.other_kinds()
+    }
+
     fn url_secret(&self) -> Option<&SecretRef> {
         self.0.url_secret()
     }

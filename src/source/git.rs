@@ -15,6 +15,12 @@ pub const NOT_RELAYED: &str = "this source does not relay events of this type";
 /// Why the deletion of a ref is ignored.
 pub const DELETED: &str = "a ref was deleted; `deletes: true` at the source relays that";
 
+/// Why a release is ignored that is a draft, or was published before.
+pub const NOT_PUBLISHED: &str = "of a release only its publication is relayed";
+
+/// GitHub lists at most this many paths of a commit.
+const MOST_PATHS: usize = 3000;
+
 /// Whether a source relays events that go by any of these names: as its key `events` says, or by its type's default.
 pub fn relays(events: Option<&OneOrMany<String>>, default: &[&str], names: &[&str]) -> bool {
     match events {
@@ -59,15 +65,22 @@ pub struct Commit {
 }
 
 impl Commit {
-    /// Whether it says which paths it touched.
-    pub fn lists_paths(&self) -> bool {
-        self.added.is_some() || self.removed.is_some() || self.modified.is_some()
+    /// Whether it says which paths it touched, and all of them.
+    fn lists_paths(&self) -> bool {
+        let lists = [&self.added, &self.removed, &self.modified];
+        let listed: usize = lists.into_iter().flatten().map(Vec::len).sum();
+        lists.into_iter().any(Option::is_some) && listed < MOST_PATHS
     }
 }
 
 /// Notes of a push the paths that its commits touched, and the message of the commit that the ref is at now: `head`,
 /// or the listed one of that id. Returns that commit's time.
+///
+/// Which paths a push touched is not known where a ref is new, as a tag is whose commits are listed nowhere, or where it
+/// moved and no commits are listed: to a commit that was there already, say.
 pub fn set_commits(git: &mut GitEvent, mut head: Option<Commit>, commits: Vec<Commit>) -> Option<Timestamp> {
+    let is_new = git.before.as_deref().is_none_or(is_none) || git.tag.is_some();
+    git.paths_truncated |= !git.deleted && (is_new || commits.is_empty() || !commits.iter().all(Commit::lists_paths));
     let mut paths = BTreeSet::new();
     for commit in commits {
         let Commit { id, message, timestamp, added, removed, modified } = commit;

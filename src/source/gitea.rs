@@ -115,6 +115,10 @@ impl Source for Gitea {
         }
         Ok(())
     }
+
+    fn other_kinds(&self) -> &'static [&'static str] {
+        &["image_push"]
+    }
 }
 
 /// The JSON of a delivery, which is what is signed: the body, or the field `payload` of a form.
@@ -198,6 +202,8 @@ struct Repository {
 
 #[derive(Deserialize)]
 struct Release {
+    #[serde(default)]
+    draft: bool,
     tag_name: Option<String>,
     name: Option<String>,
     html_url: Option<String>,
@@ -210,6 +216,7 @@ struct Tip {
     #[serde(rename = "ref")]
     reference: Option<String>,
     sha: Option<String>,
+    repo: Option<Repository>,
 }
 
 #[derive(Deserialize)]
@@ -237,6 +244,7 @@ struct WorkflowRun {
     conclusion: Option<String>,
     head_sha: Option<String>,
     head_branch: Option<String>,
+    head_repository: Option<Repository>,
     html_url: Option<String>,
     #[serde(default, deserialize_with = "json::time")]
     completed_at: Option<Timestamp>,
@@ -248,6 +256,8 @@ struct ActionRun {
     title: Option<String>,
     workflow_id: Option<String>,
     prettyref: Option<String>,
+    #[serde(default)]
+    is_fork_pull_request: bool,
     commit_sha: Option<String>,
     status: Option<String>,
     html_url: Option<String>,
@@ -297,9 +307,12 @@ fn event(delivery: &Envelope, deletes: bool) -> Result<Parsed, ParseError> {
         return Ok(Parsed::ignored(git::summary(&git), "the event is about no repository"));
     };
     let host = [&repository.html_url, &repository.clone_url].into_iter().flatten().find_map(|url| git::host(url));
-    git.repository = match (host, repository.full_name) {
+    let own = repository.full_name;
+    // A fork's branches are a stranger's to name. Of a fork that is gone nothing is left to compare.
+    let is_own = |head: Option<Repository>| head.is_some_and(|head| head.full_name == own);
+    git.repository = match (host, &own) {
         (Some(host), Some(name)) => Some(format!("{host}/{name}")),
-        (_, name) => name,
+        (_, name) => name.clone(),
     };
     git.clone_urls = [repository.clone_url, repository.ssh_url].into_iter().filter_map(text).collect();
     git.actor = payload.sender.and_then(Account::name);
@@ -330,6 +343,9 @@ fn event(delivery: &Envelope, deletes: bool) -> Result<Parsed, ParseError> {
         _ => {}
     }
     if let Some(release) = payload.release {
+        if release.draft || git.action.as_deref() != Some("published") {
+            return Ok(Parsed::ignored(git::summary(&git), git::NOT_PUBLISHED));
+        }
         git.tag = text(release.tag_name);
         git.name = text(release.name);
         git.url = text(release.html_url).or(git.url);
@@ -338,15 +354,19 @@ fn event(delivery: &Envelope, deletes: bool) -> Result<Parsed, ParseError> {
     if let Some(pull) = payload.pull_request {
         git.message = subject(pull.title);
         git.url = text(pull.html_url).or(git.url);
-        git.status = if pull.merged == Some(true) { Some("merged".into()) } else { text(pull.state) };
+        // It is merged once, and may be edited and labelled ever after.
+        let merges = pull.merged == Some(true) && git.action.as_deref() == Some("closed");
+        git.status = if merges { Some("merged".into()) } else { text(pull.state) };
         if let Some(head) = pull.head {
-            git.branch = text(head.reference);
+            git.branch = text(head.reference).filter(|_| is_own(head.repo));
             git.commit = text(head.sha);
         }
         time = pull.updated_at;
     }
     if let Some(run) = payload.workflow_run {
-        git.branch = text(run.head_branch);
+        // Where it names no repository, a pull request's run names no branch either.
+        let is_own = run.head_repository.is_none() || is_own(run.head_repository);
+        git.branch = text(run.head_branch).filter(|_| is_own);
         git.commit = text(run.head_sha);
         git.status = text(run.conclusion).or(text(run.status));
         git.name = text(run.name).or(text(payload.workflow.and_then(|workflow| workflow.name)));
@@ -356,7 +376,7 @@ fn event(delivery: &Envelope, deletes: bool) -> Result<Parsed, ParseError> {
     }
     if let Some(run) = payload.run {
         // A branch or a tag, and nothing says which; or a pull request's number.
-        git.branch = text(run.prettyref).filter(|reference| !reference.starts_with('#'));
+        git.branch = text(run.prettyref).filter(|reference| !reference.starts_with('#') && !run.is_fork_pull_request);
         git.commit = text(run.commit_sha);
         git.status = text(run.status);
         git.name = text(run.workflow_id);

@@ -85,6 +85,10 @@ impl Source for Github {
     fn sign(&self, request: &mut Request, secrets: &Resolved, _now: Timestamp) -> Result<(), String> {
         SIGNATURE.sign(request, &self.secret.0[0], secrets)
     }
+
+    fn other_kinds(&self) -> &'static [&'static str] {
+        &["image_push", "alert"]
+    }
 }
 
 // What is read of the payloads. GitHub leaves out or nulls nearly every field somewhere.
@@ -109,6 +113,8 @@ struct Repository {
 
 #[derive(Deserialize)]
 struct Release {
+    #[serde(default)]
+    draft: bool,
     tag_name: Option<String>,
     name: Option<String>,
     html_url: Option<String>,
@@ -130,6 +136,7 @@ struct Run {
     conclusion: Option<String>,
     head_sha: Option<String>,
     head_branch: Option<String>,
+    head_repository: Option<Repository>,
     html_url: Option<String>,
     check_suite: Option<Box<Run>>,
     #[serde(default, deserialize_with = "json::time")]
@@ -162,6 +169,7 @@ struct Tip {
     #[serde(rename = "ref")]
     reference: Option<String>,
     sha: Option<String>,
+    repo: Option<Repository>,
 }
 
 #[derive(Deserialize)]
@@ -233,6 +241,9 @@ fn event(delivery: &Envelope, deletes: bool) -> Result<Parsed, ParseError> {
         return Ok(Parsed::ignored(git::summary(&git), "the event is about no repository"));
     };
     git.repository = repository_name(&repository);
+    // A fork's branches are a stranger's to name. Of a fork that is gone nothing is left to compare.
+    let own = repository.full_name;
+    let is_own = |head: Option<Repository>| head.is_some_and(|head| head.full_name == own);
     git.clone_urls = [&repository.clone_url, &repository.ssh_url].into_iter().flatten().cloned().collect();
     git.url = repository.html_url;
     git.actor = text(payload.sender.and_then(|sender| sender.login));
@@ -268,14 +279,20 @@ fn event(delivery: &Envelope, deletes: bool) -> Result<Parsed, ParseError> {
         _ => {}
     }
     if let Some(release) = payload.release {
+        if release.draft || git.action.as_deref() != Some("published") {
+            return Ok(Parsed::ignored(git::summary(&git), git::NOT_PUBLISHED));
+        }
         git.tag = text(release.tag_name);
         git.name = text(release.name);
         git.url = release.html_url;
         time = release.published_at.or(time);
     }
+    let is_workflow = payload.workflow_run.is_some();
     if let Some(run) = payload.workflow_run.or(payload.check_run).or(payload.check_suite) {
         let suite = run.check_suite.and_then(|suite| suite.head_branch);
-        git.branch = text(run.head_branch.or(suite));
+        // Checks name no branch for a fork's commits.
+        let is_own = !is_workflow || is_own(run.head_repository);
+        git.branch = text(run.head_branch.or(suite)).filter(|_| is_own);
         git.commit = text(run.head_sha);
         git.status = text(run.conclusion).or(text(run.status));
         // A suite has no name; the App whose checks it holds stands for it.
@@ -299,9 +316,11 @@ fn event(delivery: &Envelope, deletes: bool) -> Result<Parsed, ParseError> {
     if let Some(pull) = payload.pull_request {
         git.message = subject(pull.title);
         git.url = pull.html_url;
-        git.status = if pull.merged { Some("merged".into()) } else { pull.state };
+        // It is merged once, and may be edited and labelled ever after.
+        let merges = pull.merged && git.action.as_deref() == Some("closed");
+        git.status = if merges { Some("merged".into()) } else { pull.state };
         if let Some(head) = pull.head {
-            git.branch = head.reference;
+            git.branch = head.reference.filter(|_| is_own(head.repo));
             git.commit = head.sha;
         }
         time = pull.updated_at.or(time);

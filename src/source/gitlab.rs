@@ -156,6 +156,20 @@ struct LastCommit {
     id: Option<String>,
 }
 
+/// The projects that a merge request goes from and to.
+#[derive(Deserialize, Default)]
+struct Projects {
+    source_project_id: Option<u64>,
+    target_project_id: Option<u64>,
+}
+
+impl Projects {
+    /// A fork's branches are a stranger's to name.
+    fn differ(&self) -> bool {
+        self.source_project_id != self.target_project_id
+    }
+}
+
 /// What pipelines and merge requests say about themselves.
 #[derive(Deserialize)]
 struct Attributes {
@@ -177,6 +191,8 @@ struct Attributes {
     title: Option<String>,
     state: Option<String>,
     source_branch: Option<String>,
+    #[serde(flatten)]
+    projects: Projects,
     last_commit: Option<LastCommit>,
     #[serde(default, deserialize_with = "json::time")]
     updated_at: Option<Timestamp>,
@@ -195,6 +211,9 @@ struct Payload {
     user_username: Option<String>,
     user_name: Option<String>,
     object_attributes: Option<Attributes>,
+    /// The one that a pipeline is for.
+    #[serde(default)]
+    merge_request: Option<Projects>,
     commit: Option<About>,
     // push, tag_push
     #[serde(rename = "ref")]
@@ -279,8 +298,7 @@ fn events(kind: &str, key: Option<&str>, body: &[u8], deletes: bool) -> Result<P
             git.before = text(payload.before);
             git.commit = text(payload.checkout_sha).or(text(payload.after));
             let listed = payload.commits.len();
-            git.paths_truncated = payload.total_commits_count.is_some_and(|total| total > listed)
-                || !payload.commits.iter().all(Commit::lists_paths);
+            git.paths_truncated = payload.total_commits_count.is_some_and(|total| total > listed);
             time = git::set_commits(&mut git, None, payload.commits);
         }
         "repository_update" => {
@@ -289,6 +307,9 @@ fn events(kind: &str, key: Option<&str>, body: &[u8], deletes: bool) -> Result<P
         }
         "release" => {
             git.action = text(payload.action);
+            if git.action.as_deref() != Some("create") {
+                return Ok(Parsed::ignored(git::summary(&git), git::NOT_PUBLISHED));
+            }
             git.name = text(payload.name);
             git.url = text(payload.url).or(git.url);
             if let Some(TagOrWhether::Tag(tag)) = payload.tag {
@@ -324,12 +345,17 @@ fn events(kind: &str, key: Option<&str>, body: &[u8], deletes: bool) -> Result<P
             if let Some(about) = payload.object_attributes {
                 git.action = text(about.action).or(git.action);
                 git.status = text(about.status).or(text(about.state));
+                // It is merged once, and may be edited and labelled ever after.
+                if git.status.as_deref() == Some("merged") && git.action.as_deref() != Some("merge") {
+                    git.status = Some("closed".into());
+                }
                 git.name = text(about.name);
                 git.message = subject(about.title).or(git.message);
                 git.url = text(about.url).or(git.url);
                 git.commit = text(about.sha).or(text(about.last_commit.and_then(|commit| commit.id)));
                 match about.tag {
                     Some(true) => git.tag = text(about.reference),
+                    _ if about.projects.differ() || payload.merge_request.is_some_and(|of| of.differ()) => {}
                     _ => git.branch = text(about.source_branch).or(text(about.reference)),
                 }
                 time = about.updated_at.or(about.finished_at).or(about.created_at);

@@ -339,6 +339,9 @@ pub struct Parsed {
     pub summary: String,
     /// The events in it, in their order.
     pub events: Vec<Found>,
+    /// Signs that all is well, each an alert that is over. They are events only where that alert is known to fire, which
+    /// is kept for sources that [have](Source::has_heartbeats) heartbeats.
+    pub heartbeats: Vec<Found>,
     /// Why there is no event, or what was left out.
     pub ignored: Option<String>,
     /// The sender's own request, for targets that get it passed through.
@@ -365,6 +368,7 @@ impl Parsed {
             delivery_id: None,
             summary: summary.into(),
             events: Vec::new(),
+            heartbeats: Vec::new(),
             ignored: Some(why.into()),
             original: None,
             reply: None,
@@ -446,6 +450,16 @@ pub trait Source: Keys + Debug + Send + Sync {
     /// The secret from which the URL token is made, for types whose senders cannot sign.
     fn url_secret(&self) -> Option<&SecretRef> {
         None
+    }
+
+    /// The kinds of event that it has besides those of its function.
+    fn other_kinds(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Whether its sender says that all is well by [heartbeats](Parsed::heartbeats) only.
+    fn has_heartbeats(&self) -> bool {
+        false
     }
 }
 

@@ -52,7 +52,8 @@ struct World {
 fn world() -> World {
     let (secrets, clock) = (Arc::new(FakeSecrets::default()), Arc::new(FakeClock::default()));
     secrets.set("ssm:/token", &["token"]);
-    let (queue, dead) = (Arc::new(FakeQueue::default()), Arc::new(FakeQueue::default()));
+    let queue = || Arc::new(FakeQueue { clock: clock.clone(), ..FakeQueue::default() });
+    let (queue, dead) = (queue(), queue());
     let state = Arc::new(FakeState { clock: clock.clone(), ..FakeState::default() });
     let (sender, meter) = (Arc::new(FakeSender::default()), Arc::new(FakeMeter::default()));
     let deliverer = Deliverer {

@@ -94,10 +94,16 @@ impl SecretBackend for FakeSecrets {
     }
 }
 
-/// A queue in memory: order per group, deduplication for good, holds by the fake clock's time are the test's.
+/// For how long a queue knows a message again, as SQS does.
+const DEDUPLICATION: Duration = Duration::from_secs(300);
+
+/// A queue in memory: order per group, deduplication by the fake clock's time, holds are the test's.
 pub struct FakeQueue {
+    /// Whose time decides what is known again.
+    pub clock: Arc<FakeClock>,
     pub limit: usize,
     pub sent: Mutex<Vec<Message>>,
+    pub known: Mutex<BTreeMap<String, Timestamp>>,
     pub deleted: Mutex<Vec<String>>,
     pub held: Mutex<Vec<(Vec<String>, Duration)>>,
     pub down: Mutex<bool>,
@@ -110,8 +116,10 @@ pub struct FakeQueue {
 impl Default for FakeQueue {
     fn default() -> Self {
         Self {
+            clock: Arc::default(),
             limit: 262_144,
             sent: Mutex::default(),
+            known: Mutex::default(),
             deleted: Mutex::default(),
             held: Mutex::default(),
             down: Mutex::default(),
@@ -177,9 +185,12 @@ impl Outbox for FakeQueue {
         for message in messages {
             assert!(message.body.len() <= self.limit, "a message over the limit");
             assert!(message.group.len() <= 128 && message.deduplication_id.len() <= 128);
-            let mut sent = lock(&self.sent);
-            if sent.iter().all(|earlier| earlier.deduplication_id != message.deduplication_id) {
-                sent.push(message.clone());
+            let mut known = lock(&self.known);
+            let now = self.clock.now();
+            let forgotten = |since: &Timestamp| now.duration_since(*since) >= DEDUPLICATION.try_into().expect("time");
+            if known.get(&message.deduplication_id).is_none_or(forgotten) {
+                known.insert(message.deduplication_id.clone(), now);
+                lock(&self.sent).push(message.clone());
             }
         }
         Ok(())

@@ -69,6 +69,7 @@ fn the_engine_knows_ports_and_no_implementation() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     for file in [
         "intake.rs",
+        "intake/open.rs",
         "deliver.rs",
         "deliver/breaker.rs",
         "dead_letters.rs",

@@ -53,12 +53,14 @@ fn world() -> World {
 fn world_with(queue: FakeQueue) -> World {
     let (secrets, clock) = (Arc::new(FakeSecrets::default()), Arc::new(FakeClock::default()));
     secrets.set("ssm:/github", &["current", "previous"]);
-    let (queue, meter) = (Arc::new(queue), Arc::new(FakeMeter::default()));
+    let queue = Arc::new(FakeQueue { clock: clock.clone(), ..queue });
+    let meter = Arc::new(FakeMeter::default());
     let intake = Intake {
         relay: relay(RELAY),
         secrets: store(&secrets, &clock),
         queue: queue.clone(),
         agents: Default::default(),
+        state: None,
         clock: clock.clone(),
         meter: meter.clone(),
         subscriptions: Arc::new(FakeSubscriptions::default()),
@@ -833,4 +835,152 @@ async fn while_the_value_before_cannot_be_had_who_has_the_current_one_passes_and
     }
     let calls = [&world.secrets.fetches, &world.secrets.fetches_before].map(|calls| calls.load(Ordering::SeqCst));
     assert_eq!(calls, [1, 1]);
+}
+
+/// Heartbeats: Flux's word after every reconciliation, which is news only where something is open.
+mod heartbeats {
+    use super::*;
+    use crate::fakes::FakeState;
+    use sluice::domain::alert::Status;
+    use sluice::domain::event::Detail;
+
+    const RELAY: &str = r#"
+sources:
+  flux: { type: flux, secret: "ssm:/github" }
+targets:
+  oncall: { type: pagerduty, routing_key: "ssm:/key" }
+  chat: { type: discord, webhook: "ssm:/chat" }
+routes:
+  - { when: { severity: ">=error" }, to: [oncall, chat] }
+  - { when: { severity: info }, to: [chat] }
+"#;
+
+    fn flux() -> (World, Arc<FakeState>) {
+        let mut world = world();
+        let state = Arc::new(FakeState { clock: world.clock.clone(), ..FakeState::default() });
+        world.intake.relay = relay(RELAY);
+        world.intake.state = Some(state.clone());
+        (world, state)
+    }
+
+    /// A sample of Flux, with what is changed of it.
+    async fn tell(world: &World, sample: &str, change: impl FnOnce(&mut Value)) -> Answer {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("events/flux").join(sample);
+        let sample = samples::read(&path).expect("sample");
+        let mut body = parse(&sample.body);
+        body["involvedObject"]["uid"] = json!("2d0c0f3e");
+        change(&mut body);
+        let body = Bytes::from(body.to_string());
+        let mac = signature::hmac(Algorithm::Sha256, &Secret::new("current"), &[&body]);
+        let mut request = incoming("/flux", sample.headers, body);
+        let value = format!("sha256={}", Encoding::Hex.encode(&mac));
+        request.headers.insert("x-signature", value.parse().expect("header"));
+        world.intake.answer(request).await
+    }
+
+    async fn fail(world: &World, minute: u8) -> Answer {
+        let time = format!("2026-03-05T09:{minute:02}:00Z");
+        tell(world, "kustomization-failed.json", |body| body["timestamp"] = json!(time)).await
+    }
+
+    async fn beat(world: &World, minute: u8) -> Answer {
+        let time = format!("2026-03-05T09:{minute:02}:00Z");
+        tell(world, "commit-status-update.json", |body| body["timestamp"] = json!(time)).await
+    }
+
+    /// Whom what was queued is for, and the status that it has.
+    fn told(world: &World) -> Vec<(String, Status)> {
+        let told = world.queue.sent().into_iter().map(|message| {
+            let delivery = Delivery::decode(&message.body).expect("delivery");
+            let Detail::Alert(group) = delivery.event.detail else { panic!("an alert") };
+            (message.group, group.status())
+        });
+        told.collect()
+    }
+
+    #[tokio::test]
+    async fn a_kustomization_that_failed_and_came_back_without_changes_is_over_by_its_next_heartbeat_and_once() {
+        let (world, state) = flux();
+        assert_eq!(beat(&world, 0).await.status, 200, "nothing is open");
+        assert_eq!(fail(&world, 1).await.status, 202);
+        assert_eq!(beat(&world, 5).await.status, 202);
+        assert_eq!(
+            told(&world),
+            [
+                ("oncall".into(), Status::Firing),
+                ("chat".into(), Status::Firing),
+                ("oncall".into(), Status::Resolved),
+                ("chat".into(), Status::Resolved)
+            ]
+        );
+        let after = beat(&world, 15).await;
+        assert!(after.status == 200 && after.body["ignored"].as_str().is_some_and(|why| why.contains("no news")));
+        assert!(state.records.lock().expect("lock").is_empty());
+        assert_eq!(fail(&world, 20).await.status, 202);
+        assert_eq!(told(&world).len(), 6, "the same failure is told again");
+    }
+
+    #[tokio::test]
+    async fn good_news_leaves_an_alert_open_for_whoever_is_not_told_of_it() {
+        let (world, _) = flux();
+        fail(&world, 1).await;
+        let well = |body: &mut Value| body["message"] = json!("Health check passed in 3s");
+        tell(&world, "kustomization-changed.json", well).await;
+        assert_eq!(told(&world)[2..], [("chat".into(), Status::Event)], "`oncall` is told of errors only");
+        beat(&world, 5).await;
+        assert_eq!(told(&world)[3..], [("oncall".into(), Status::Resolved), ("chat".into(), Status::Resolved)]);
+    }
+
+    #[tokio::test]
+    async fn good_news_to_all_who_were_told_of_an_alert_leaves_nothing_to_heartbeats() {
+        let (mut world, _) = flux();
+        world.intake.relay = relay(&RELAY.replace("to: [oncall, chat]", "to: [chat]"));
+        fail(&world, 1).await;
+        let well = |body: &mut Value| body["message"] = json!("Health check passed in 3s");
+        tell(&world, "kustomization-changed.json", well).await;
+        assert_eq!(beat(&world, 5).await.status, 200);
+        assert_eq!(told(&world).len(), 2);
+    }
+
+    #[tokio::test]
+    async fn while_the_state_is_down_senders_come_again_and_nothing_is_told_that_would_never_be_over() {
+        let (world, state) = flux();
+        state.set_down(true);
+        for answer in [fail(&world, 1).await, beat(&world, 2).await] {
+            assert_eq!(answer.status, 503);
+            assert!(answer.headers.iter().any(|(name, _)| *name == "Retry-After"));
+        }
+        assert!(world.queue.sent().is_empty());
+        state.set_down(false);
+        assert_eq!((fail(&world, 1).await.status, beat(&world, 2).await.status), (202, 202));
+    }
+
+    #[tokio::test]
+    async fn an_alert_stays_open_while_the_queue_does_not_take_its_end() {
+        let (world, _) = flux();
+        fail(&world, 1).await;
+        world.queue.set_down(true);
+        assert_eq!(beat(&world, 5).await.status, 503);
+        world.queue.set_down(false);
+        assert_eq!(beat(&world, 5).await.status, 202);
+    }
+
+    #[tokio::test]
+    async fn without_a_state_heartbeats_are_ignored_and_a_failure_that_nobody_is_told_of_is_not_noted() {
+        let (mut world, state) = flux();
+        world.intake.state = None;
+        assert_eq!((fail(&world, 1).await.status, beat(&world, 5).await.status), (202, 200));
+        world.intake.state = Some(state.clone());
+        world.intake.relay = relay(&RELAY.replace(">=error", "critical"));
+        assert_eq!((fail(&world, 6).await.status, beat(&world, 7).await.status), (200, 200));
+        assert!(state.records.lock().expect("lock").is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_was_not_told_again_for_a_week_is_not_ended_any_more() {
+        let (world, _) = flux();
+        fail(&world, 1).await;
+        world.clock.pass(std::time::Duration::from_secs(7 * 24 * 3600));
+        assert_eq!(beat(&world, 5).await.status, 200);
+    }
 }

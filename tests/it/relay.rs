@@ -328,3 +328,92 @@ fn a_fallback_is_another_target_that_the_same_process_can_tell_of_alerts() {
     let warned = problems(&format!("targets:\n{}{}", target("a", ", fallback: b"), target("b", "")));
     assert!(!warned.iter().any(|problem| problem.contains("targets.b: no route")), "{warned:?}");
 }
+
+/// The warnings of a file with one source of each kind, these routes, and a target for all.
+fn doubts(routes: &str) -> Vec<String> {
+    problems(&format!(
+        r#"
+sources:
+  github: {{ type: github, secret: "ssm:/a" }}
+  gitlab: {{ type: gitlab, token: "ssm:/a" }}
+  ghcr: {{ type: ghcr, secret: "ssm:/a" }}
+  flux: {{ type: flux, secret: "ssm:/a" }}
+targets:
+  log: {{ type: http, url: "https://log.example.com/events" }}
+routes:
+  - {{ to: log }}
+{routes}"#
+    ))
+}
+
+#[test]
+fn routes_that_nothing_can_match_are_warned_of_at_their_place_with_what_is_meant() {
+    for (route, warning) in [
+        (
+            "from: gitlab, when: { tag: '*', digest: '*' }",
+            "when: no event can match: the route's sources send git, and",
+        ),
+        ("from: flux, when: { branch: main }", "when: no event can match: the route's sources send alert, and"),
+        ("from: [ghcr, gitlab], when: { kind: alert }", "send image_push and git, and this asks for alert"),
+        ("when: { branch: main, severity: error }", "when: no event can match: no kind of event has all"),
+        ("from: ghcr, when: { tag: '>=1.0.0' }", "when.tag: no tag begins like this; did you mean `semver:>=1.0.0`?"),
+        ("when: { tag: ['1.*', ^1] }", "when.tag.1: no tag begins like this; did you mean `semver:^1`?"),
+        ("when: { ref: main }", "when.ref: a ref is written out, as refs/heads/main is; did you mean `branch: main`?"),
+        (
+            "when: { branch: refs/heads/main }",
+            "when.branch: a branch is named without refs/heads/; did you mean `main`?",
+        ),
+        ("from: ghcr, when: { repository: '*/Acme/app' }", "lower case; did you mean `*/acme/app`?"),
+        ("from: ghcr, when: { repository: acme/app }", "registry's host; did you mean `*/acme/app`?"),
+        (
+            "from: flux, when: { status: fired }",
+            "when.status: no alert has this status; there are firing, resolved and",
+        ),
+    ] {
+        let found = doubts(&format!("  - {{ {route}, to: log }}\n"));
+        let [one] = found.as_slice() else { panic!("{route}: {found:?}") };
+        assert!(one.starts_with("Warning routes.1.when") && one.contains(warning), "{route}: {one}");
+    }
+}
+
+#[test]
+fn routes_that_something_can_match_are_not_warned_of() {
+    for route in [
+        "from: github, when: { kind: image_push, tag: 'semver:>=1' }",
+        "from: github, when: { severity: error }",
+        "when: { ref: 'refs/heads/main' }",
+        "when: { ref: '*main' }",
+        "when: { branch: 'feature/*', status: success }",
+        "from: gitlab, when: { repository: Acme/App }",
+        "from: ghcr, when: { repository: ['ghcr.io/acme/app', '*/acme/*', 'localhost:5000/app', 're:^acme'] }",
+        "from: flux, when: { status: [firing, 'res*'] }",
+        "when: { status: fired }",
+        "when: { kind: '*' }",
+    ] {
+        assert_eq!(doubts(&format!("  - {{ {route}, to: log }}\n")), [""; 0], "{route}");
+    }
+}
+
+#[test]
+fn a_kind_that_there_is_not_is_an_error_like_a_severity() {
+    let found = doubts("  - { when: { kind: image }, to: log }\n");
+    assert_eq!(found, ["Error routes.1.when.kind: a kind is one of image_push, git, alert"]);
+}
+
+#[test]
+fn sources_that_no_route_takes_and_tolerances_past_what_the_queue_knows_again_are_warned_of() {
+    let found = problems(
+        r#"
+sources:
+  hooks: { type: standard-webhooks, emits: git, secret: "ssm:/a", fields: { event: /event }, tolerance: 10m }
+  idle: { type: github, secret: "ssm:/a" }
+targets:
+  log: { type: http, url: "https://log.example.com/events" }
+routes:
+  - { from: hooks, to: log }
+"#,
+    );
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].starts_with("Warning sources.idle: no route takes"), "{found:?}");
+    assert!(found[1].starts_with("Warning sources.hooks.tolerance: what is sent again"), "{found:?}");
+}

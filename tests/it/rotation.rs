@@ -37,7 +37,8 @@ impl Traffic {
         let flux = FluxReceivers::with(Receiver::new(kind, "apps", "flux-system", "old"));
         let (secrets, clock) = (Arc::new(FakeSecrets::default()), Arc::new(FakeClock::default()));
         secrets.set("ssm:/token", &["old"]);
-        let (queue, dead) = (Arc::new(FakeQueue::default()), Arc::new(FakeQueue::default()));
+        let queue = || Arc::new(FakeQueue { clock: clock.clone(), ..FakeQueue::default() });
+        let (queue, dead) = (queue(), queue());
         let deliverer = Deliverer {
             relay: relay(&format!(
                 "

@@ -420,6 +420,7 @@ mod ecr;
 mod flux;
 mod gcr;
 mod ghcr;
+mod git_hosts;
 mod gitea;
 mod github_alert;
 mod gitlab;

@@ -42,9 +42,13 @@ fn what_is_over_has_the_key_of_what_fired_and_another_identity() {
 }
 
 #[test]
-fn too_little_data_is_an_event_that_ends_nothing() {
-    let (_, alert) = alert("sns-insufficient-data.json");
+fn too_little_data_is_an_event_that_begins_and_ends_nothing() {
+    let (found, alert) = alert("sns-insufficient-data.json");
     assert_eq!((alert.status, alert.reason.as_deref()), (Status::Event, Some("INSUFFICIENT_DATA")));
+    let file = json!({ "targets": { "oncall": { "type": "pagerduty", "routing_key": "env:KEY" } } });
+    let relay = Relay::from_value(&file).expect("sound");
+    let (_, event) = folder().entry().event(&Name::parse("alarms").expect("name"), found, "request", 0);
+    assert!(relay.targets["oncall"].target.wants(&event, None).is_err());
 }
 
 #[test]

@@ -166,20 +166,20 @@ fn objects_without_uid_are_told_apart_by_kind_namespace_and_name() {
     assert!([key("name", "c"), key("namespace", "other"), key("kind", "GitRepository")].iter().all(|key| *key != own));
 }
 
-/// notification-controller#509: a duration in nanoseconds makes every message another one.
+/// kustomize-controller tries again every few minutes, and what failed, came back and fails again is news.
 #[test]
-fn the_same_failure_with_another_duration_is_no_news() {
-    let of = |message: &str, time: &str| {
-        let parsed = sent("kustomization-health-check-failed.json", |body| {
-            body["message"] = json!(message);
+fn the_same_failure_at_another_time_is_another_event() {
+    let of = |time: &str, environment: &str| {
+        let parsed = sent("kustomization-failed.json", |body| {
             body["timestamp"] = json!(time);
+            body["metadata"]["env"] = json!(environment);
         });
         identity(&parsed).to_owned()
     };
-    let first = of("health check failed after 5m0.012345678s: timeout", "2026-01-02T03:11:35Z");
-    assert_eq!(of("health check failed after 4m59.9s: timeout", "2026-01-02T03:17:35Z"), first);
-    assert_ne!(of("health check failed after 4m59.9s: stalled", "2026-01-02T03:17:35Z"), first);
-    assert_ne!(of("health check failed after 4m59.9s: timeout", "2026-01-03T03:17:35Z"), first, "of the next day");
+    let first = of("2026-01-02T03:11:35Z", "staging");
+    assert_eq!(of("2026-01-02T03:11:35Z", "staging"), first, "a retry");
+    assert_eq!(of("2026-01-02T03:11:35Z", "production"), first, "of another Alert");
+    assert_ne!(of("2026-01-02T03:15:35Z", "staging"), first);
 }
 
 /// notification-controller posts an event once for each Alert that takes it; `eventMetadata` differs.
@@ -208,11 +208,35 @@ fn another_revision_or_another_tag_is_news() {
 }
 
 #[test]
-fn a_heartbeat_is_no_news_whether_its_mark_has_a_prefix_or_not() {
+fn a_heartbeat_is_no_event_whether_its_mark_has_a_prefix_or_not_and_says_what_it_would_end() {
     for mark in ["commit_status", "event.toolkit.fluxcd.io/commit_status", "kustomize.toolkit.fluxcd.io/commit_status"]
     {
-        let parsed = sent("commit-status-update.json", |body| body["metadata"] = json!({ mark: "update" }));
-        assert!(parsed.events.is_empty() && parsed.ignored.is_some(), "{mark}");
+        let of = |severity: &str| {
+            sent("commit-status-update.json", |body| {
+                body["metadata"] = json!({ mark: "update" });
+                body["severity"] = json!(severity);
+            })
+        };
+        let well = of("info");
+        assert!(well.events.is_empty() && well.ignored.is_some(), "{mark}");
+        let [Found { detail: Detail::Alert(group), .. }] = &well.heartbeats[..] else { panic!("{well:?}") };
+        let failed = flux().outcome("kustomization-failed.json").expect("parsed");
+        assert_eq!(group.group, groups(&failed)[0].group);
+        assert_eq!((group.status(), group.severity()), (Status::Resolved, Severity::Error));
+        assert!(of("error").heartbeats.is_empty(), "{mark}");
+    }
+}
+
+/// A Kustomization's own words when its health checks pass again, before the reconciliation has ended.
+#[test]
+fn health_checks_that_pass_again_end_what_was_wrong_and_other_progress_does_not() {
+    for (message, well) in [
+        ("Health check passed in 4.012345678s", true),
+        ("Deployment/apps/web configured", false),
+        ("Running health checks", false),
+    ] {
+        let parsed = sent("kustomization-changed.json", |body| body["message"] = json!(message));
+        assert_eq!((alert(&parsed).status, alert(&parsed).recovers), (Status::Event, well), "{message}");
     }
 }
 
