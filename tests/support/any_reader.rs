@@ -23,8 +23,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
-/// The readers, by name. None may panic.
-pub const READERS: [(&str, fn(&[u8])); 9] = [
+/// A reader with its name.
+type Reader = (&'static str, fn(&[u8]));
+
+/// All of them. None may panic.
+pub const READERS: [Reader; 9] = [
     ("delivery", delivery),
     ("dead-letter", dead_letter),
     ("letter", letter),
@@ -130,7 +133,7 @@ fn server_of_nats(input: &[u8]) {
             subject: "relay.events".into(),
             id: "1".into(),
             login: Login::Token(Secret::new("sample-token-0001")),
-            to_stream: input.len() % 2 == 0,
+            to_stream: input.len().is_multiple_of(2),
         });
         let allow = vec!["127.0.0.0/8".parse().expect("network")];
         let connection = Connection { egress: Rules { allow }, ..Connection::default() };
