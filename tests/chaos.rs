@@ -696,7 +696,7 @@ async fn what_the_functions_acknowledged_arrives_in_order_whatever_aws_does_and_
     let (acknowledged, ended) = all.await;
 
     let acknowledged: BTreeMap<usize, Vec<Kind>> = acknowledged.into_iter().collect();
-    let met = met.lock().expect("lock");
+    let met = met.lock().expect("lock").clone();
     let mut report = format!(
         "{EVENTS} events of {SENDERS} senders through four functions in {:.0} s: {batches} batches, of which {kills} were killed; {} \
          requests were answered 503 and sent again; faults {met:?}\n",

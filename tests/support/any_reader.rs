@@ -23,11 +23,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
-/// Reads something that came from outside.
-pub type Reader = fn(&[u8]);
+/// A reader with its name.
+type Reader = (&'static str, fn(&[u8]));
 
-/// The readers, by name. None may panic.
-pub const READERS: [(&str, Reader); 9] = [
+/// All of them. None may panic.
+pub const READERS: [Reader; 9] = [
     ("delivery", delivery),
     ("dead-letter", dead_letter),
     ("letter", letter),

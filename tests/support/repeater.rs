@@ -1,7 +1,6 @@
 //! A relay file with a secret in every place that takes one, and targets that repeat whatever they are sent: for tests
 //! that look for secrets where none may be.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
