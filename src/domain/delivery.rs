@@ -92,7 +92,7 @@ fn pack<T: Serialize>(content: &T, likely_large: bool, limit: usize) -> Result<S
         }
     }
     // Straight into the compressor: the plain text of a large body is never held in memory.
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
     let zipped = serde_json::to_writer(&mut gzip, &envelope)
         .map_err(std::io::Error::from)
         .and_then(|()| gzip.flush())
