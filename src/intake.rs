@@ -2,7 +2,7 @@
 
 mod open;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -334,7 +334,8 @@ impl Intake {
         // What a request names may be nothing that there is: that is its own fault.
         let is_ours =
             |(_, error): &(SecretRef, FetchError)| named.is_none() || matches!(error, FetchError::Unavailable(_));
-        for refreshed in [false, true] {
+        let mut refreshed = false;
+        loop {
             let mut found = self.secrets.find(references, None).await;
             let mut checked = check(&found.resolved);
             // Only who does not have the current value waits for the one before it. What is published has none.
@@ -342,7 +343,7 @@ impl Intake {
                 found = self.secrets.find(references, grace).await;
                 checked = check(&found.resolved);
             }
-            match checked {
+            let error = match checked {
                 Ok(authentic) => return Ok(authentic),
                 // The secret that would fit may be the one that cannot be had: ours to mend, not the sender's.
                 Err(AuthError::Mismatch(_)) if found.missing.iter().any(is_ours) => {
@@ -350,16 +351,15 @@ impl Intake {
                         "what this is checked by cannot be had at the moment; please send again",
                     ));
                 }
-                Err(error @ AuthError::Mismatch(_)) => {
-                    // A certificate that is renewed has another name.
-                    if refreshed || named.is_some() || !self.secrets.refresh(references).await {
-                        return Err(refused(error));
-                    }
-                }
-                Err(error @ AuthError::Missing(_)) => return Err(refused(error)),
+                Err(error) => error,
+            };
+            // It may fit what the secret is by now. A certificate that is renewed has another name.
+            let may_be_new = !refreshed && named.is_none() && matches!(error, AuthError::Mismatch(_));
+            if !may_be_new || !self.secrets.refresh(references).await {
+                return Err(refused(error));
             }
+            refreshed = true;
         }
-        Err(Answer::problem(401, "Unauthorized", "authentication failed"))
     }
 
     async fn confirm(&self, confirmation: &Confirmation, name: &Name, request_id: &str) -> Result<(), Answer> {
@@ -454,7 +454,8 @@ impl Intake {
             tracing::warn!(request = %request_id, source = %name, %error, "an alert that is over stays noted");
         }
         self.meter.record("DeliveriesQueued", Of::Source(name.as_str()), count(deliveries.len()), Unit::Count);
-        left_out.dedup();
+        let mut said = BTreeSet::new();
+        left_out.retain(|why| said.insert(why.clone()));
         let ignored = (!left_out.is_empty()).then(|| left_out.join("; "));
         let id = parsed.delivery_id.as_deref().unwrap_or(request_id);
         let mut body = json!({ "id": id, "source": name, "event": parsed.summary });

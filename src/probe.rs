@@ -272,9 +272,9 @@ pub(crate) fn unsent(error: SendError) -> Trouble {
         ),
         SendError::TimedOut(_) => (
             Finding::TimedOut,
-            "; a firewall or security group may drop what we send, or the controller hangs or is overloaded",
+            "; a firewall or security group may drop what we send, or the other side hangs or is overloaded",
         ),
-        SendError::Broken(_) => (Finding::Unavailable, "; what stands before the controller gives up on it"),
+        SendError::Broken(_) => (Finding::Unavailable, "; the other side, or a proxy before it, hung up"),
     };
     Trouble::new(finding, format!("{error}{hint}"))
 }
