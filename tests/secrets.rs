@@ -224,6 +224,17 @@ fn letters(answer: &HttpAnswer) -> u32 {
     u32::try_from(told.filter(|target| *target != "prod" && Repeater::gives_up(target)).count()).expect("few")
 }
 
+/// A cloud that has the secrets of targets that repeat what they are sent, those targets, and their relay file.
+async fn repeated() -> (Cloud, Repeater, Value) {
+    let cloud = Cloud::deploy().await;
+    let repeater = Repeater::start().await;
+    for (name, value) in repeater.secrets() {
+        cloud.store_secret(name, &value).await;
+    }
+    let file = yaml::parse(&repeater.relay_file(&format!("ssm:/{}", cloud.prefix)));
+    (cloud, repeater, file.expect("YAML").value)
+}
+
 /// All functions, with targets that repeat what they are sent, and what came of it.
 struct Searched {
     cloud: Cloud,
@@ -241,14 +252,8 @@ struct Searched {
 
 impl Searched {
     async fn start() -> Self {
-        let cloud = Cloud::deploy().await;
-        let repeater = Repeater::start().await;
-        let mut needles = repeater.needles();
-        for (name, value) in repeater.secrets() {
-            cloud.store_secret(name, &value).await;
-        }
-        let file = yaml::parse(&repeater.relay_file(&format!("ssm:/{}", cloud.prefix)));
-        let (mut file, own) = (file.expect("YAML").value, cloud.relay_file());
+        let (cloud, repeater, mut file) = repeated().await;
+        let (mut needles, own) = (repeater.needles(), cloud.relay_file());
         file["sources"]["gcr"] = own["sources"]["gcr"].clone();
         file["sources"]["alarms"] = json!({ "type": "cloudwatch", "topics": TOPIC });
         file["targets"]["prod"] = own["targets"]["prod"].clone();
@@ -407,14 +412,8 @@ async fn no_secret_and_nothing_that_stands_for_one_is_in_what_the_functions_answ
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_and_nothing_that_stands_for_one_is_in_what_an_agent_logs_counts_keeps_or_gives_up() {
-    let cloud = Cloud::deploy().await;
-    let repeater = Repeater::start().await;
+    let (cloud, repeater, mut file) = repeated().await;
     let mut needles = repeater.needles();
-    for (name, value) in repeater.secrets() {
-        cloud.store_secret(name, &value).await;
-    }
-    let file = yaml::parse(&repeater.relay_file(&format!("ssm:/{}", cloud.prefix)));
-    let mut file = file.expect("YAML").value;
     for target in file["targets"].as_object_mut().expect("targets").values_mut() {
         target["agent"] = "inside".into();
     }

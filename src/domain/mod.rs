@@ -8,6 +8,7 @@ pub mod matcher;
 pub mod name;
 pub mod notice;
 pub mod outcome;
+pub mod percent;
 pub mod secret;
 pub mod signature;
 pub mod versions;

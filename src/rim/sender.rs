@@ -35,10 +35,10 @@ use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 
 use crate::domain::egress;
+use crate::domain::percent;
 use crate::domain::secret::Secret;
 use crate::domain::signature::sha256_hex;
 use crate::port::{Connection, Dialer, Dialled, SendError, Sender};
-use crate::source::cloud_event::percent_decoded;
 use crate::target::{Outbound, Response};
 
 /// At most this much of an answer's body is read, in bytes.
@@ -262,7 +262,7 @@ fn proxy_url(secret: &Secret, way: &Way) -> Result<Url, SendError> {
 /// What a proxy is told of who we are, as it stands in the header (RFC 7617); none where its URL names nobody.
 fn proxy_credentials(secret: &Secret) -> Option<Vec<u8>> {
     let url = Url::parse(secret.expose_text()?.trim()).ok()?;
-    let plain = |text: &str| percent_decoded(text).unwrap_or_else(|| text.to_owned());
+    let plain = |text: &str| percent::decoded(text).unwrap_or_else(|| text.to_owned());
     let login = format!("{}:{}", plain(url.username()), plain(url.password()?));
     Some(BASE64.encode(login.as_bytes()).into_bytes())
 }

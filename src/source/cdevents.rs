@@ -15,11 +15,12 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::auth::{Authentic, HeaderKeys, Proof};
-use super::cloud_event::{CloudEvent, percent_decoded};
+use super::cloud_event::CloudEvent;
 use super::json::{self, text};
 use super::oci::{self, HostKeys};
 use super::{Found, ParseError, Parsed, Proven};
 use crate::domain::event::{Detail, ImagePush, Original};
+use crate::domain::percent;
 
 crate::keys! {
     /// A `cdevents` source.
@@ -148,14 +149,14 @@ impl Package {
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (kind, rest) = rest.split_once('/')?;
         let (name, version) = rest.rsplit_once('@').map_or((rest, None), |(name, version)| (name, Some(version)));
-        let name = percent_decoded(name.trim_matches('/')).filter(|name| !name.is_empty())?;
+        let name = percent::decoded(name.trim_matches('/')).filter(|name| !name.is_empty())?;
         let version = match version {
-            Some(version) => Some(percent_decoded(version)?),
+            Some(version) => Some(percent::decoded(version)?),
             None => None,
         };
         // A plus sign is one: these are no forms.
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-        let pairs = pairs.map(|(key, value)| Some((key.to_ascii_lowercase(), percent_decoded(value)?)));
+        let pairs = pairs.map(|(key, value)| Some((key.to_ascii_lowercase(), percent::decoded(value)?)));
         let qualifiers = pairs.collect::<Option<BTreeMap<_, _>>>()?;
         Some(Self { kind: kind.to_ascii_lowercase(), name, version: version.filter(|it| !it.is_empty()), qualifiers })
     }

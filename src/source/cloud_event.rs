@@ -12,6 +12,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::{ParseError, Request, fields, json};
+use crate::domain::percent;
 
 /// One event, in whichever mode it came.
 #[derive(Debug)]
@@ -102,7 +103,7 @@ impl<'b> CloudEvent<'b> {
         let mut attributes = BTreeMap::new();
         for name in request.headers.keys() {
             let Some(attribute) = name.as_str().strip_prefix("ce-") else { continue };
-            let value = request.header(name.as_str()).and_then(percent_decoded).ok_or_else(|| {
+            let value = request.header(name.as_str()).and_then(percent::decoded).ok_or_else(|| {
                 ParseError::Malformed(format!("the header {name} is not percent-encoded UTF-8, or there twice").into())
             })?;
             attributes.insert(attribute.to_owned(), value);
@@ -136,43 +137,5 @@ impl<'b> CloudEvent<'b> {
             None => attribute(pointer).into_iter().collect(),
         });
         Ok(found.collect())
-    }
-}
-
-/// Undoes percent-encoding, once. `None` where what comes out is no UTF-8, or a `%` stands alone.
-pub fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        rest = after;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
-        }
-        let (digits, after) = rest.split_at_checked(2)?;
-        bytes.extend(data_encoding::HEXLOWER_PERMISSIVE.decode(digits).ok()?);
-        rest = after;
-    }
-    String::from_utf8(bytes).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn headers_are_decoded_once_and_have_to_be_utf_8() {
-        for (text, expected) in [
-            ("plain", Some("plain")),
-            ("a%20b%2fc", Some("a b/c")),
-            ("Euro%20%E2%82%AC", Some("Euro €")),
-            ("100%2525", Some("100%25")),
-            ("%", None),
-            ("%4", None),
-            ("%zz", None),
-            ("%ff", None),
-        ] {
-            assert_eq!(percent_decoded(text).as_deref(), expected, "{text}");
-        }
     }
 }
