@@ -18,6 +18,9 @@ pub const DELETED: &str = "a ref was deleted; `deletes: true` at the source rela
 /// Why a release is ignored that is a draft, or was published before.
 pub const NOT_PUBLISHED: &str = "of a release only its publication is relayed";
 
+/// Why a workflow, check, pipeline or job is ignored that is about to run, or runs.
+pub const NOT_COMPLETED: &str = "of a run only its end is relayed";
+
 /// GitHub lists at most this many paths of a commit.
 const MOST_PATHS: usize = 3000;
 

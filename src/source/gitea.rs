@@ -364,6 +364,9 @@ fn event(delivery: &Envelope, deletes: bool) -> Result<Parsed, ParseError> {
         time = pull.updated_at;
     }
     if let Some(run) = payload.workflow_run {
+        if git.action.as_deref() != Some("completed") {
+            return Ok(Parsed::ignored(git::summary(&git), git::NOT_COMPLETED));
+        }
         // Where it names no repository, a pull request's run names no branch either.
         let is_own = run.head_repository.is_none() || is_own(run.head_repository);
         git.branch = text(run.head_branch).filter(|_| is_own);

@@ -289,6 +289,9 @@ fn event(delivery: &Envelope, deletes: bool) -> Result<Parsed, ParseError> {
     }
     let is_workflow = payload.workflow_run.is_some();
     if let Some(run) = payload.workflow_run.or(payload.check_run).or(payload.check_suite) {
+        if git.action.as_deref() != Some("completed") {
+            return Ok(Parsed::ignored(git::summary(&git), git::NOT_COMPLETED));
+        }
         let suite = run.check_suite.and_then(|suite| suite.head_branch);
         // Checks name no branch for a fork's commits.
         let is_own = !is_workflow || is_own(run.head_repository);

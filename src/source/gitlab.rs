@@ -269,6 +269,23 @@ struct Update {
     changes: Vec<Change>,
 }
 
+/// Whether a pipeline or a job of this status is one that has not ended: it waits, runs, or is being cancelled.
+/// Source: docs.gitlab.com/api/pipelines (read 2026-11).
+fn is_under_way(status: &str) -> bool {
+    matches!(
+        status,
+        "created"
+            | "waiting_for_resource"
+            | "waiting_for_callback"
+            | "preparing"
+            | "pending"
+            | "running"
+            | "canceling"
+            | "manual"
+            | "scheduled"
+    )
+}
+
 /// The events in a request; `key` is the same when it is sent again.
 fn events(kind: &str, key: Option<&str>, body: &[u8], deletes: bool) -> Result<Parsed, ParseError> {
     let payload: Payload = json::read(body)?;
@@ -333,6 +350,9 @@ fn events(kind: &str, key: Option<&str>, body: &[u8], deletes: bool) -> Result<P
         }
         "build" => {
             git.status = text(payload.build_status);
+            if git.status.as_deref().is_some_and(is_under_way) {
+                return Ok(Parsed::ignored(git::summary(&git), git::NOT_COMPLETED));
+            }
             git.name = text(payload.build_name);
             git.commit = text(payload.sha);
             match payload.tag {
@@ -345,6 +365,9 @@ fn events(kind: &str, key: Option<&str>, body: &[u8], deletes: bool) -> Result<P
             if let Some(about) = payload.object_attributes {
                 git.action = text(about.action).or(git.action);
                 git.status = text(about.status).or(text(about.state));
+                if kind == "pipeline" && git.status.as_deref().is_some_and(is_under_way) {
+                    return Ok(Parsed::ignored(git::summary(&git), git::NOT_COMPLETED));
+                }
                 // It is merged once, and may be edited and labelled ever after.
                 if git.status.as_deref() == Some("merged") && git.action.as_deref() != Some("merge") {
                     git.status = Some("closed".into());

@@ -62,6 +62,32 @@ fn a_release_is_told_once_when_it_is_published() {
     }
 }
 
+/// What is about to run has changed nothing that a receiver could fetch.
+#[test]
+fn of_a_run_only_its_end_is_relayed() {
+    let jobs = json!({ "type": "gitlab", "token": "env:FIRST", "events": ["pipeline", "build"] });
+    let under_way: &[&str] = &["created", "preparing", "pending", "running", "canceling", "manual", "a state of 2030"];
+    for (folder, sample, state, end, before) in [
+        (folder("github"), "workflow-run-completed.json", "/action", "completed", &["requested", "in_progress"][..]),
+        (folder("github"), "check-suite-completed.json", "/action", "completed", &["requested", "rerequested"]),
+        (folder("gitea"), "workflow-run-completed.json", "/action", "completed", &["requested", "in_progress"]),
+        (folder("gitlab"), "pipeline-failed.json", "/object_attributes/status", "failed", under_way),
+        (folder("gitlab").with(&jobs), "job.json", "/build_status", "success", under_way),
+    ] {
+        let mut body = folder.json(sample);
+        assert_eq!(body.pointer(state), Some(&json!(end)), "{sample}");
+        for (told, is_over) in before.iter().map(|told| (told, false)).chain([(&end, true)]) {
+            *body.pointer_mut(state).expect("a state") = json!(told);
+            let parsed = folder.outcome_of_body(sample, body.to_string()).expect("parsed");
+            let ignored = parsed.ignored.as_deref();
+            // Of a state that came later, nobody knows whether it is the end.
+            let is_relayed = is_over || *told == "a state of 2030";
+            let expected = if is_relayed { (1, None) } else { (0, Some("of a run only its end is relayed")) };
+            assert_eq!((parsed.events.len(), ignored), expected, "{sample} {told}");
+        }
+    }
+}
+
 #[test]
 fn a_pull_request_is_merged_once_and_not_again_when_it_is_edited_later() {
     for (sample, status) in [
