@@ -33,7 +33,7 @@ use crate::port::{Clock, Dialer, FetchError, State};
 use crate::probe::{Probe, unsent};
 use crate::relay::format;
 use crate::relay::{Relay, SourceEntry, TargetEntry};
-use crate::secrets::Found;
+use crate::secrets::LookedUp;
 use crate::source::{Request, Via};
 use crate::target::{Outbound, RenderError};
 use crate::words;
@@ -210,7 +210,7 @@ impl Doctor {
         answers
     }
 
-    async fn secret(&self, reference: &SecretRef, users: &[String], found: &Found) -> Answer {
+    async fn secret(&self, reference: &SecretRef, users: &[String], found: &LookedUp) -> Answer {
         let answer = |level: Level, message: String| {
             let users: Vec<_> = users.iter().map(|pointer| pointer.trim_start_matches('/').replace('/', ".")).collect();
             Answer::new("secret", reference.to_string(), level, format!("{message} (for {})", users.join(", ")))
@@ -468,7 +468,7 @@ pub fn users(relay: &Relay) -> BTreeMap<&SecretRef, Vec<String>> {
 
 /// What is wrong with a secret that was asked for, as far as it can be seen without knowing what it is for; completes
 /// «the secret …».
-pub fn flaw(found: &Found, reference: &SecretRef) -> Option<(format::Level, String)> {
+pub fn flaw(found: &LookedUp, reference: &SecretRef) -> Option<(format::Level, String)> {
     if let Some((_, error)) = found.missing.iter().find(|(missing, _)| missing == reference) {
         return Some((format::Level::Error, format!("cannot be had: {error}")));
     }

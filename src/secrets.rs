@@ -26,14 +26,14 @@ const REFILL: Duration = Duration::from_secs(60);
 
 /// What was found of the secrets that were asked for.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct LookedUp {
     /// The values.
     pub resolved: Resolved,
     /// What could not be had, and why.
     pub missing: Vec<(SecretRef, FetchError)>,
 }
 
-impl Found {
+impl LookedUp {
     /// How the target `entry` is connected to. The error says which secret is not there.
     pub fn connection(&self, relay: &Relay, entry: &TargetEntry) -> Result<Connection, String> {
         let secret = |reference: &Option<SecretRef>| match reference {
@@ -142,9 +142,9 @@ impl SecretStore {
 
     /// Finds the values of `references`. With a `grace`, the value before the current one is found, too, as long as
     /// the current one is not older than that.
-    pub async fn find(&self, references: &[SecretRef], grace: Option<Duration>) -> Found {
+    pub async fn find(&self, references: &[SecretRef], grace: Option<Duration>) -> LookedUp {
         self.fetch(references, false).await;
-        let mut found = Found::default();
+        let mut found = LookedUp::default();
         for reference in references {
             if let Some(grace) = grace {
                 self.fetch_previous(reference, grace).await.unwrap_or_else(|error| {

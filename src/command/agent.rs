@@ -11,7 +11,7 @@ use http_body_util::Full;
 use tokio::sync::watch;
 
 use super::serve::interrupted;
-use super::{Common, Trouble};
+use super::{ActionError, Common};
 use crate::deliver::Deliverer;
 use crate::domain::name::Name;
 use crate::rim::aws;
@@ -46,11 +46,11 @@ pub struct Options {
     queue_limit: usize,
 }
 
-pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble> {
+pub(super) async fn run(common: &Common, options: Options) -> Result<(), ActionError> {
     let backend = common.backend();
     let relay = Arc::new(common.relay(backend.as_ref()).await?);
     if !relay.has_agent(&options.name) {
-        return Err(Trouble::Usage(format!("no target of the relay file has `agent: {}`", options.name)));
+        return Err(ActionError::Usage(format!("no target of the relay file has `agent: {}`", options.name)));
     }
     let sdk = aws::from_default_chain().await;
     let clock = Arc::new(SystemClock);

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Common, Trouble, store};
+use super::{ActionError, Common, store};
 use crate::doctor;
 use crate::port::SecretBackend;
 use crate::relay::format::{Level, Problem, Problems};
@@ -21,7 +21,7 @@ pub struct Options {
     schema: bool,
 }
 
-pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble> {
+pub(super) async fn run(common: &Common, options: Options) -> Result<(), ActionError> {
     if options.schema {
         println!("{:#}", schema::json_schema());
         return Ok(());
@@ -60,7 +60,7 @@ pub(super) struct Checked {
 
 impl Checked {
     /// Reads the relay file; where it is not even YAML, that is printed.
-    pub(super) async fn read(common: &Common, backend: &dyn SecretBackend) -> Result<Self, Trouble> {
+    pub(super) async fn read(common: &Common, backend: &dyn SecretBackend) -> Result<Self, ActionError> {
         let place = common.place()?;
         let text = config::text(&place, backend).await?;
         let file = place.strip_prefix("file:").unwrap_or("relay file").to_owned();
@@ -71,7 +71,7 @@ impl Checked {
                     &json!({ "problems": [{ "level": "error", "place": "", "message": why }] }),
                     &format!("{file}: not YAML: {why}"),
                 );
-                return Err(Trouble::Found);
+                return Err(ActionError::Problems);
             }
             Err(error) => return Err(error.into()),
         };
@@ -81,7 +81,7 @@ impl Checked {
     }
 
     /// Prints every problem with its place.
-    pub(super) fn tell(self, common: &Common) -> Result<(), Trouble> {
+    pub(super) fn tell(self, common: &Common) -> Result<(), ActionError> {
         let Self { file, document, mut problems, relay } = self;
         problems
             .0
@@ -106,6 +106,6 @@ impl Checked {
             _ => rows.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("\n"),
         };
         common.print(&json, &text);
-        if problems.has_errors() { Err(Trouble::Found) } else { Ok(()) }
+        if problems.has_errors() { Err(ActionError::Problems) } else { Ok(()) }
     }
 }

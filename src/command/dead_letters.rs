@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 use tokio::time::MissedTickBehavior;
 
-use super::{Common, Trouble, default_data};
+use super::{ActionError, Common, default_data};
 use crate::dead_letters::{Choice, Class, DeadLetterQueue, Fate, Letter, Stored, go_through, redrive};
 use crate::port::Clock as _;
 use crate::relay::format::Span;
@@ -125,7 +125,7 @@ struct Course {
     failed: bool,
 }
 
-pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble> {
+pub(super) async fn run(common: &Common, options: Options) -> Result<(), ActionError> {
     match options.action {
         Action::List(which) => {
             let queues = which.queues(None, aws::sqs::DEFAULT_LIMIT).await?;
@@ -197,17 +197,17 @@ impl Which {
     }
 
     /// Nobody sends or deletes everything by leaving something out.
-    fn check(&self, care: Care) -> Result<(), Trouble> {
+    fn check(&self, care: Care) -> Result<(), ActionError> {
         match (self.choice().is_everything(), care.all) {
             (true, false) => {
-                Err(Trouble::Usage("say which dead letters: ids, a filter such as --target, or --all".into()))
+                Err(ActionError::Usage("say which dead letters: ids, a filter such as --target, or --all".into()))
             }
-            (false, true) => Err(Trouble::Usage("--all means all: it goes with no id and no filter".into())),
+            (false, true) => Err(ActionError::Usage("--all means all: it goes with no id and no filter".into())),
             _ => Ok(()),
         }
     }
 
-    async fn queues(&self, to: Option<String>, limit: usize) -> Result<Queues, Trouble> {
+    async fn queues(&self, to: Option<String>, limit: usize) -> Result<Queues, ActionError> {
         let local = match &self.data {
             Some(dir) => Some(dir.clone()),
             None => self.queue.is_empty().then(default_data),
@@ -218,7 +218,7 @@ impl Which {
             return Ok(self.queue.iter().map(queue).collect());
         };
         if !dir.is_dir() {
-            return Err(Trouble::Usage(format!(
+            return Err(ActionError::Usage(format!(
                 "give --queue URL (or set SLUICE_DEAD_LETTER_URL), or --data DIR, the folder of `sluice serve`; {} is none",
                 dir.display()
             )));
@@ -261,12 +261,12 @@ impl Which {
 
 impl Course {
     /// Every queue has to be read, and every id that was asked for has to be there.
-    fn end(&self, which: &Which) -> Result<(), Trouble> {
+    fn end(&self, which: &Which) -> Result<(), ActionError> {
         let missing: Vec<_> = which.ids.iter().filter(|id| !self.met.contains(*id)).map(String::as_str).collect();
         if !missing.is_empty() {
             eprintln!("sluice: no such dead letter: {}", missing.join(", "));
         }
-        if self.failed || !missing.is_empty() { Err(Trouble::Found) } else { Ok(()) }
+        if self.failed || !missing.is_empty() { Err(ActionError::Problems) } else { Ok(()) }
     }
 }
 
@@ -305,13 +305,13 @@ impl<'a> Report<'a> {
         if self.dry_run || done.is_err() { Fate::Stays } else { Fate::Gone }
     }
 
-    fn end(self, which: &Which, course: &Course) -> Result<(), Trouble> {
+    fn end(self, which: &Which, course: &Course) -> Result<(), ActionError> {
         let Self { common, what, dry_run, rows, failed, .. } = self;
         let word = if dry_run { "would be " } else { "" };
         let text = format!("{word}{what}: {}; failed: {failed}", rows.len() - failed);
         common.print(&json!({ "complete": course.complete, "dry_run": dry_run, "letters": rows }), &text);
         let ended = course.end(which);
-        if failed > 0 { Err(Trouble::Found) } else { ended }
+        if failed > 0 { Err(ActionError::Problems) } else { ended }
     }
 }
 

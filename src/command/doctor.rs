@@ -8,7 +8,7 @@ use tracing::instrument::WithSubscriber as _;
 use tracing::subscriber::NoSubscriber;
 
 use super::check::Checked;
-use super::{Common, Trouble, store};
+use super::{ActionError, Common, store};
 use crate::doctor::{Answer, Deployment, Doctor, Level};
 use crate::domain::name::Name;
 use crate::domain::secret::SecretRef;
@@ -44,17 +44,17 @@ pub struct Options {
     queue_limit: usize,
 }
 
-pub(super) async fn run(common: &Common, mut options: Options) -> Result<(), Trouble> {
+pub(super) async fn run(common: &Common, mut options: Options) -> Result<(), ActionError> {
     // A variable that is set to nothing is as good as none.
     options.queue_url.take_if(|url| url.is_empty());
     options.state_table.take_if(|name| name.is_empty());
     options.dead_letter_url.retain(|url| !url.is_empty());
-    let agents = aws::sqs::agent_queues(&options.agent_queues).map_err(Trouble::Usage)?;
+    let agents = aws::sqs::agent_queues(&options.agent_queues).map_err(ActionError::Usage)?;
     let backend = common.backend();
     let mut checked = Checked::read(common, backend.as_ref()).await?;
     let Some(relay) = checked.relay.take() else { return checked.tell(common) };
     if let Some(agent) = options.agent.as_ref().filter(|agent| !relay.has_agent(agent)) {
-        return Err(Trouble::Usage(format!("no target of the relay file has `agent: {agent}`")));
+        return Err(ActionError::Usage(format!("no target of the relay file has `agent: {agent}`")));
     }
     let (level, warnings) = match checked.problems.0.len() {
         0 => (Level::Fine, String::new()),
@@ -115,7 +115,7 @@ impl Options {
     }
 }
 
-fn tell(common: &Common, answers: &[Answer]) -> Result<(), Trouble> {
+fn tell(common: &Common, answers: &[Answer]) -> Result<(), ActionError> {
     let count = |level| answers.iter().filter(|answer| answer.level == level).count();
     let (problems, warnings) = (count(Level::Problem), count(Level::Warning));
     let line = |Answer { level, about, name, message }: &Answer| {
@@ -127,5 +127,5 @@ fn tell(common: &Common, answers: &[Answer]) -> Result<(), Trouble> {
     lines.push(format!("problems: {problems}, warnings: {warnings}"));
     let json = json!({ "answers": answers, "problems": problems, "warnings": warnings });
     common.print(&json, &lines.join("\n"));
-    if problems > 0 { Err(Trouble::Found) } else { Ok(()) }
+    if problems > 0 { Err(ActionError::Problems) } else { Ok(()) }
 }

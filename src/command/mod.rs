@@ -74,10 +74,10 @@ enum Action {
 
 /// Why an action did not come to a good end.
 #[derive(Debug, thiserror::Error)]
-enum Trouble {
+enum ActionError {
     /// It found problems, and has printed them.
     #[error("problems were found")]
-    Found,
+    Problems,
     /// It could not do its work.
     #[error("{0:#}")]
     Failed(#[from] anyhow::Error),
@@ -86,7 +86,7 @@ enum Trouble {
     Usage(String),
 }
 
-impl From<ConfigError> for Trouble {
+impl From<ConfigError> for ActionError {
     fn from(error: ConfigError) -> Self {
         match error {
             ConfigError::Unset => Self::Usage("no relay file: give --config PATH, or set SLUICE_CONFIG".into()),
@@ -121,10 +121,10 @@ pub fn main() -> ExitCode {
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Trouble::Found) => ExitCode::from(1),
-        Err(trouble) => {
-            eprintln!("sluice: {trouble}");
-            ExitCode::from(if matches!(trouble, Trouble::Usage(_)) { 2 } else { 1 })
+        Err(ActionError::Problems) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("sluice: {error}");
+            ExitCode::from(if matches!(error, ActionError::Usage(_)) { 2 } else { 1 })
         }
     }
 }

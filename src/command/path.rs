@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use serde_json::json;
 
-use super::{Common, Trouble, store};
+use super::{ActionError, Common, store};
 use crate::domain::secret::Secret;
 use crate::target::flux::hook_path;
 
@@ -26,7 +26,7 @@ pub struct Options {
     oidc: bool,
 }
 
-pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble> {
+pub(super) async fn run(common: &Common, options: Options) -> Result<(), ActionError> {
     if let (Some(name), Some(namespace)) = (&options.name, &options.namespace) {
         let token = match &options.token_file {
             Some(file) => read(file).with_context(|| file.clone())?,
@@ -57,7 +57,7 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
         rows.push((name, (flux.url.join(&path), path)));
     }
     if let (Some(name), true) = (&options.target, rows.is_empty()) {
-        return Err(Trouble::Usage(format!("the relay file has no target `{name}` of type flux")));
+        return Err(ActionError::Usage(format!("the relay file has no target `{name}` of type flux")));
     }
     let json: Vec<_> =
         rows.iter().map(|(name, (url, path))| json!({ "target": name, "path": path, "url": url })).collect();

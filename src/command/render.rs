@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 
-use super::{Common, Trouble};
+use super::{ActionError, Common};
 use crate::domain::delivery::Delivery;
 use crate::domain::event::{Event, Original};
 use crate::domain::name::Name;
@@ -41,15 +41,15 @@ const STAND_INS: [&str; 4] = [
     "https://SECRET@SECRET.example/1",
 ];
 
-pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble> {
+pub(super) async fn run(common: &Common, options: Options) -> Result<(), ActionError> {
     let relay = common.relay(common.backend().as_ref()).await?;
     let file = samples::find(&options.event).ok_or_else(|| {
-        Trouble::Usage(format!("there is no sample `{}`, neither as a file nor below events/", options.event))
+        ActionError::Usage(format!("there is no sample `{}`, neither as a file nor below events/", options.event))
     })?;
     let (name, entry) = source(&relay, &options, &file)?;
     if let Some(target) = options.target.as_ref().filter(|target| !relay.targets.contains_key(target.as_str())) {
         let known: Vec<_> = relay.targets.keys().map(Name::as_str).collect();
-        return Err(Trouble::Usage(format!("there is no target `{target}`; there are: {}", known.join(", "))));
+        return Err(ActionError::Usage(format!("there is no target `{target}`; there are: {}", known.join(", "))));
     }
     let (events, original) = parsed(name, entry, &file)?;
     let mut all = Vec::new();
@@ -70,7 +70,7 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
     Ok(())
 }
 
-fn source<'r>(relay: &'r Relay, options: &Options, file: &Path) -> Result<(&'r Name, &'r SourceEntry), Trouble> {
+fn source<'r>(relay: &'r Relay, options: &Options, file: &Path) -> Result<(&'r Name, &'r SourceEntry), ActionError> {
     let folder = file.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
     let found = match &options.source {
         Some(name) => relay.sources.get_key_value(name.as_str()),
@@ -82,7 +82,7 @@ fn source<'r>(relay: &'r Relay, options: &Options, file: &Path) -> Result<(&'r N
             Some(name) => format!("there is no source `{name}`"),
             None => format!("no source is of type `{}`; name one by --source", folder.unwrap_or_default()),
         };
-        Trouble::Usage(format!("{which}; there are: {}", known.join(", ")))
+        ActionError::Usage(format!("{which}; there are: {}", known.join(", ")))
     })
 }
 

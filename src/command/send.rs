@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use super::{Common, Trouble, default_data, store};
+use super::{ActionError, Common, default_data, store};
 use crate::domain::egress;
 use crate::domain::signature;
 use crate::port::{Clock as _, Connection, Sender as _};
@@ -27,7 +27,7 @@ pub struct Options {
     url: String,
 }
 
-pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble> {
+pub(super) async fn run(common: &Common, options: Options) -> Result<(), ActionError> {
     let backend = common.backend();
     let example = default_data().join("relay.yaml");
     let relay = match &common.config {
@@ -40,14 +40,14 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
     };
     let Some((name, entry)) = relay.sources.get_key_value(options.source.as_str()) else {
         let known: Vec<_> = relay.sources.keys().map(|name| name.as_str()).collect();
-        return Err(Trouble::Usage(format!(
+        return Err(ActionError::Usage(format!(
             "there is no source `{}`; there are: {}",
             options.source,
             known.join(", ")
         )));
     };
     let file = samples::find(&options.event).ok_or_else(|| {
-        Trouble::Usage(format!("there is no sample `{}`, neither as a file nor below events/", options.event))
+        ActionError::Usage(format!("there is no sample `{}`, neither as a file nor below events/", options.event))
     })?;
     let sample = samples::read(&file).context("the sample cannot be read")?;
     let store = store(backend);
@@ -83,5 +83,5 @@ pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble
     let body: Value = serde_json::from_slice(&response.body)
         .unwrap_or_else(|_| String::from_utf8_lossy(&response.body).into_owned().into());
     common.print(&json!({ "status": response.status, "body": body }), &format!("{}\n{body:#}", response.status));
-    if (200..300).contains(&response.status) { Ok(()) } else { Err(Trouble::Found) }
+    if (200..300).contains(&response.status) { Ok(()) } else { Err(ActionError::Problems) }
 }

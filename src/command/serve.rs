@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::inspect::Inspector;
-use super::{Common, Trouble, default_data};
+use super::{ActionError, Common, default_data};
 use crate::deliver::Deliverer;
 use crate::domain::secret::Secret;
 use crate::intake::{Incoming, Intake};
@@ -47,7 +47,7 @@ pub struct Options {
     listen: String,
 }
 
-pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble> {
+pub(super) async fn run(common: &Common, options: Options) -> Result<(), ActionError> {
     let data = options.data.unwrap_or_else(default_data);
     fs::create_dir_all(&data).with_context(|| format!("the data folder {} cannot be made", data.display()))?;
     let listener = server::listen(&options.listen).await.map_err(anyhow::Error::from)?;
@@ -183,7 +183,7 @@ struct Example {
 
 impl Example {
     /// Makes the example in `data`, unless it is there from an earlier time.
-    async fn prepare(data: &Path) -> Result<Self, Trouble> {
+    async fn prepare(data: &Path) -> Result<Self, ActionError> {
         let file = data.join("relay.yaml");
         let made = file.exists();
         let address = if made { example_receiver(&file)? } else { "127.0.0.1:0".into() };
@@ -254,14 +254,14 @@ Try next, from a second shell in this folder:
 }
 
 /// The address of the example's receiver in a relay file that was made before.
-fn example_receiver(file: &Path) -> Result<String, Trouble> {
+fn example_receiver(file: &Path) -> Result<String, ActionError> {
     let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
     let document = config::document(&text).map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?;
     let url = document.value.pointer("/targets/cluster/url").and_then(|url| url.as_str());
     let address = url.and_then(|url| url.strip_prefix("http://")).map(|rest| rest.trim_end_matches('/').to_owned());
     let why = || {
         let path = file.display();
-        Trouble::Failed(anyhow::anyhow!(
+        ActionError::Failed(anyhow::anyhow!(
             "{path} has lost the example's target `cluster`; to run it as it is, give --config {path}"
         ))
     };

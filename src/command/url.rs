@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use serde_json::json;
 
-use super::{Common, Trouble, store};
+use super::{ActionError, Common, store};
 use crate::domain::signature;
 use crate::relay::SourceEntry;
 
@@ -17,14 +17,14 @@ pub struct Options {
     base: String,
 }
 
-pub(super) async fn run(common: &Common, options: Options) -> Result<(), Trouble> {
+pub(super) async fn run(common: &Common, options: Options) -> Result<(), ActionError> {
     let backend = common.backend();
     let relay = common.relay(backend.as_ref()).await?;
     let store = store(backend);
     if let Some(name) = &options.source
         && !relay.sources.contains_key(name.as_str())
     {
-        return Err(Trouble::Usage(format!("the relay file has no source `{name}`")));
+        return Err(ActionError::Usage(format!("the relay file has no source `{name}`")));
     }
     let chosen =
         relay.sources.iter().filter(|(name, _)| options.source.as_deref().is_none_or(|one| one == name.as_str()));
@@ -48,7 +48,7 @@ async fn token(
     entry: &SourceEntry,
     name: &str,
     store: &crate::secrets::SecretStore,
-) -> Result<Option<String>, Trouble> {
+) -> Result<Option<String>, ActionError> {
     let Some(reference) = entry.url_secret() else { return Ok(None) };
     let found = store.find(std::slice::from_ref(reference), None).await;
     if let Some((_, error)) = found.missing.first() {

@@ -19,7 +19,7 @@ const GATHERED: usize = 64;
 const ONE_BY_ONE: Duration = Duration::from_secs(2);
 
 /// Whether a job's transaction was committed, or the error to tell.
-pub(super) type Outcome = Result<(), String>;
+pub(super) type Committed = Result<(), String>;
 
 /// How the writer thread is given something to do.
 pub(super) type Jobs = mpsc::Sender<Box<dyn Job>>;
@@ -27,7 +27,7 @@ pub(super) type Jobs = mpsc::Sender<Box<dyn Job>>;
 /// Something for the writer thread to do.
 pub(super) trait Job: Send {
     fn work(&mut self, round: &mut Round<'_>) -> Result<(), redb::Error>;
-    fn finish(self: Box<Self>, outcome: Outcome);
+    fn finish(self: Box<Self>, outcome: Committed);
 }
 
 pub(super) struct Task<T, W, D> {
@@ -47,7 +47,7 @@ where
         Ok(())
     }
 
-    fn finish(self: Box<Self>, outcome: Outcome) {
+    fn finish(self: Box<Self>, outcome: Committed) {
         let Self { done, deliver, .. } = *self;
         deliver(outcome.and_then(|()| done.ok_or_else(|| "not done".to_owned())));
     }
@@ -126,7 +126,7 @@ impl Writer {
 
     /// Does `jobs` in one transaction: all of them or none. `again` says that they were tried before, and that it is
     /// not known whether the disk has them.
-    fn round(&mut self, jobs: &mut [Box<dyn Job>], again: bool) -> Outcome {
+    fn round(&mut self, jobs: &mut [Box<dyn Job>], again: bool) -> Committed {
         self.attempt(jobs, again).map_err(|error| {
             tracing::error!(%error, "the store failed and is opened again");
             // At once, so that no other process comes between; if it cannot be now, the next round tries.
