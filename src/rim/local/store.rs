@@ -146,7 +146,7 @@ impl Store {
     ) -> Result<T, Unavailable> {
         let (reply, answer) = oneshot::channel();
         let deliver = move |result| drop(reply.send(result));
-        self.submit(Box::new(Task { work, done: None, deliver }));
+        self.submit(Box::new(Task::new(work, deliver)));
         answered(what, answer.await)
     }
 }

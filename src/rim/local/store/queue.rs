@@ -44,7 +44,7 @@ impl Drop for Parcel {
                 round.unclaimed.extend_from_slice(&unclaimed);
                 round.take_back(&unclaimed)
             };
-            let _ = jobs.send(Box::new(Task { work, done: None, deliver: drop }));
+            let _ = jobs.send(Box::new(Task::new(work, drop)));
         }
     }
 }
@@ -155,7 +155,7 @@ impl EmbeddedQueue {
         let deliver = move |result: Result<HandedOut, String>| {
             drop(reply.send(result.map(|handed_out| Parcel { handed_out, queue, jobs })));
         };
-        self.store.submit(Box::new(Task { work, done: None, deliver }));
+        self.store.submit(Box::new(Task::new(work, deliver)));
         let mut parcel = answered("queue", answer.await)?;
         Ok(std::mem::take(&mut parcel.handed_out))
     }

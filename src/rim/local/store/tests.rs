@@ -378,7 +378,7 @@ fn busy(store: &Store) -> mpsc::Sender<()> {
         let _ = wait.recv();
         Ok(())
     };
-    store.submit(Box::new(Task { work, done: None, deliver: drop }));
+    store.submit(Box::new(Task::new(work, drop)));
     free
 }
 

@@ -30,10 +30,21 @@ pub(super) trait Job: Send {
     fn finish(self: Box<Self>, outcome: Committed);
 }
 
+/// Work whose result is delivered to whoever asked for it.
 pub(super) struct Task<T, W, D> {
-    pub(super) work: W,
-    pub(super) done: Option<T>,
-    pub(super) deliver: D,
+    work: W,
+    done: Option<T>,
+    deliver: D,
+}
+
+impl<T, W, D> Task<T, W, D>
+where
+    W: FnMut(&mut Round<'_>) -> Result<T, redb::Error>,
+    D: FnOnce(Result<T, String>),
+{
+    pub(super) fn new(work: W, deliver: D) -> Self {
+        Self { work, done: None, deliver }
+    }
 }
 
 impl<T, W, D> Job for Task<T, W, D>
