@@ -98,6 +98,94 @@ pub fn set_commits(git: &mut GitEvent, mut head: Option<Commit>, commits: Vec<Co
     head.timestamp
 }
 
+/// A repository, as GitHub tells of it, and Gitea after GitHub's manner.
+#[derive(Debug, Deserialize)]
+pub struct Repository {
+    /// Owner and name.
+    pub full_name: Option<String>,
+    /// Its page.
+    pub html_url: Option<String>,
+    /// Where it is cloned from over HTTPS.
+    pub clone_url: Option<String>,
+    /// Where it is cloned from over SSH.
+    pub ssh_url: Option<String>,
+}
+
+/// Whether a branch of `head` is one of the repository `own`. A fork's branches are a stranger's to name. Of a fork that is
+/// gone nothing is left to compare.
+pub fn is_own(head: Option<&Repository>, own: Option<&str>) -> bool {
+    head.is_some_and(|head| head.full_name.as_deref() == own)
+}
+
+/// Notes the ref that was made or deleted, where an event names it barely and says what it is of.
+pub fn set_bare_reference(git: &mut GitEvent, kind: Option<&str>, name: Option<&str>) {
+    match (kind, name) {
+        (Some("branch"), Some(name)) => git.set_reference(&format!("refs/heads/{name}")),
+        (Some("tag"), Some(name)) => git.set_reference(&format!("refs/tags/{name}")),
+        _ => {}
+    }
+}
+
+/// A release, as GitHub and Gitea tell of it.
+#[derive(Debug, Deserialize)]
+pub struct Release {
+    draft: Option<bool>,
+    tag_name: Option<String>,
+    name: Option<String>,
+    html_url: Option<String>,
+    #[serde(default, deserialize_with = "json::time")]
+    published_at: Option<Timestamp>,
+}
+
+impl Release {
+    /// Whether this event is the release's publication.
+    pub fn is_published(&self, git: &GitEvent) -> bool {
+        self.draft != Some(true) && git.action.as_deref() == Some("published")
+    }
+}
+
+/// Notes a release. Returns when it was published.
+pub fn set_release(git: &mut GitEvent, release: Release) -> Option<Timestamp> {
+    git.tag = text(release.tag_name);
+    git.name = text(release.name);
+    git.url = text(release.html_url).or(git.url.take());
+    release.published_at
+}
+
+/// A pull request, as GitHub and Gitea tell of it.
+#[derive(Debug, Deserialize)]
+pub struct PullRequest {
+    title: Option<String>,
+    html_url: Option<String>,
+    merged: Option<bool>,
+    state: Option<String>,
+    head: Option<Head>,
+    #[serde(default, deserialize_with = "json::time")]
+    updated_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Head {
+    #[serde(rename = "ref")]
+    reference: Option<String>,
+    sha: Option<String>,
+    repo: Option<Repository>,
+}
+
+/// Notes a pull request to the repository `own`. Returns when it changed.
+pub fn set_pull_request(git: &mut GitEvent, pull: PullRequest, own: Option<&str>) -> Option<Timestamp> {
+    git.message = subject(pull.title);
+    git.url = text(pull.html_url).or(git.url.take());
+    // It is merged once, and may be edited and labelled ever after.
+    let merges = pull.merged == Some(true) && git.action.as_deref() == Some("closed");
+    git.status = if merges { Some("merged".to_owned()) } else { text(pull.state) };
+    if let Some(head) = pull.head {
+        git.branch = text(head.reference).filter(|_| is_own(head.repo.as_ref(), own));
+        git.commit = text(head.sha);
+    }
+    pull.updated_at
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

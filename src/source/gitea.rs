@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::auth::{self, AuthError, Authentic, SignatureHeader};
-use super::git::{self, Commit, subject};
+use super::git::{self, Commit, PullRequest, Release, Repository, subject};
 use super::json::text;
 use super::{Found, ParseError, Parsed, Request, Source, json, oci};
 use crate::domain::event::{Detail, GitEvent, ImagePush, Original};
@@ -193,44 +193,6 @@ impl Account {
 }
 
 #[derive(Deserialize)]
-struct Repository {
-    full_name: Option<String>,
-    html_url: Option<String>,
-    clone_url: Option<String>,
-    ssh_url: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Release {
-    #[serde(default)]
-    draft: bool,
-    tag_name: Option<String>,
-    name: Option<String>,
-    html_url: Option<String>,
-    #[serde(default, deserialize_with = "json::time")]
-    published_at: Option<Timestamp>,
-}
-
-#[derive(Deserialize)]
-struct Tip {
-    #[serde(rename = "ref")]
-    reference: Option<String>,
-    sha: Option<String>,
-    repo: Option<Repository>,
-}
-
-#[derive(Deserialize)]
-struct PullRequest {
-    title: Option<String>,
-    html_url: Option<String>,
-    merged: Option<bool>,
-    state: Option<String>,
-    head: Option<Tip>,
-    #[serde(default, deserialize_with = "json::time")]
-    updated_at: Option<Timestamp>,
-}
-
-#[derive(Deserialize)]
 struct Workflow {
     name: Option<String>,
 }
@@ -308,8 +270,6 @@ fn event(delivery: &Envelope, deletes: bool) -> Result<Parsed, ParseError> {
     };
     let host = [&repository.html_url, &repository.clone_url].into_iter().flatten().find_map(|url| git::host(url));
     let own = repository.full_name;
-    // A fork's branches are a stranger's to name. Of a fork that is gone nothing is left to compare.
-    let is_own = |head: Option<Repository>| head.is_some_and(|head| head.full_name == own);
     git.repository = match (host, &own) {
         (Some(host), Some(name)) => Some(format!("{host}/{name}")),
         (_, name) => name.clone(),
@@ -334,41 +294,25 @@ fn event(delivery: &Envelope, deletes: bool) -> Result<Parsed, ParseError> {
         // Here `ref` is a bare name, and `ref_type` says what of.
         "create" | "delete" => {
             git.deleted = delivery.event == "delete";
-            match (payload.ref_type.as_deref(), payload.reference) {
-                (Some("branch"), Some(name)) => git.set_reference(&format!("refs/heads/{name}")),
-                (Some("tag"), Some(name)) => git.set_reference(&format!("refs/tags/{name}")),
-                _ => {}
-            }
+            git::set_bare_reference(&mut git, payload.ref_type.as_deref(), payload.reference.as_deref());
         }
         _ => {}
     }
     if let Some(release) = payload.release {
-        if release.draft || git.action.as_deref() != Some("published") {
+        if !release.is_published(&git) {
             return Ok(Parsed::ignored(git::summary(&git), git::NOT_PUBLISHED));
         }
-        git.tag = text(release.tag_name);
-        git.name = text(release.name);
-        git.url = text(release.html_url).or(git.url);
-        time = release.published_at;
+        time = git::set_release(&mut git, release).or(time);
     }
     if let Some(pull) = payload.pull_request {
-        git.message = subject(pull.title);
-        git.url = text(pull.html_url).or(git.url);
-        // It is merged once, and may be edited and labelled ever after.
-        let merges = pull.merged == Some(true) && git.action.as_deref() == Some("closed");
-        git.status = if merges { Some("merged".into()) } else { text(pull.state) };
-        if let Some(head) = pull.head {
-            git.branch = text(head.reference).filter(|_| is_own(head.repo));
-            git.commit = text(head.sha);
-        }
-        time = pull.updated_at;
+        time = git::set_pull_request(&mut git, pull, own.as_deref()).or(time);
     }
     if let Some(run) = payload.workflow_run {
         if git.action.as_deref() != Some("completed") {
             return Ok(Parsed::ignored(git::summary(&git), git::NOT_COMPLETED));
         }
         // Where it names no repository, a pull request's run names no branch either.
-        let is_own = run.head_repository.is_none() || is_own(run.head_repository);
+        let is_own = run.head_repository.is_none() || git::is_own(run.head_repository.as_ref(), own.as_deref());
         git.branch = text(run.head_branch).filter(|_| is_own);
         git.commit = text(run.head_sha);
         git.status = text(run.conclusion).or(text(run.status));

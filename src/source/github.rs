@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::auth::{self, AuthError, Authentic};
-use super::git::{self, Commit, subject};
+use super::git::{self, Commit, PullRequest, Release, Repository, subject};
 use super::github_hook::{self, Envelope, SIGNATURE};
 use super::json::text;
 use super::{Found, ParseError, Parsed, Request, Source, github_alert, json};
@@ -104,25 +104,6 @@ struct Account {
 }
 
 #[derive(Deserialize)]
-struct Repository {
-    full_name: Option<String>,
-    html_url: Option<String>,
-    clone_url: Option<String>,
-    ssh_url: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Release {
-    #[serde(default)]
-    draft: bool,
-    tag_name: Option<String>,
-    name: Option<String>,
-    html_url: Option<String>,
-    #[serde(default, deserialize_with = "json::time")]
-    published_at: Option<Timestamp>,
-}
-
-#[derive(Deserialize)]
 struct App {
     slug: Option<String>,
 }
@@ -160,26 +141,6 @@ struct DeploymentStatus {
     state: Option<String>,
     description: Option<String>,
     target_url: Option<String>,
-    #[serde(default, deserialize_with = "json::time")]
-    updated_at: Option<Timestamp>,
-}
-
-#[derive(Deserialize)]
-struct Tip {
-    #[serde(rename = "ref")]
-    reference: Option<String>,
-    sha: Option<String>,
-    repo: Option<Repository>,
-}
-
-#[derive(Deserialize)]
-struct PullRequest {
-    title: Option<String>,
-    html_url: Option<String>,
-    #[serde(default)]
-    merged: bool,
-    state: Option<String>,
-    head: Option<Tip>,
     #[serde(default, deserialize_with = "json::time")]
     updated_at: Option<Timestamp>,
 }
@@ -241,9 +202,7 @@ fn event(delivery: &Envelope, deletes: bool) -> Result<Parsed, ParseError> {
         return Ok(Parsed::ignored(git::summary(&git), "the event is about no repository"));
     };
     git.repository = repository_name(&repository);
-    // A fork's branches are a stranger's to name. Of a fork that is gone nothing is left to compare.
     let own = repository.full_name;
-    let is_own = |head: Option<Repository>| head.is_some_and(|head| head.full_name == own);
     git.clone_urls = [&repository.clone_url, &repository.ssh_url].into_iter().flatten().cloned().collect();
     git.url = repository.html_url;
     git.actor = text(payload.sender.and_then(|sender| sender.login));
@@ -265,11 +224,9 @@ fn event(delivery: &Envelope, deletes: bool) -> Result<Parsed, ParseError> {
             time = git::set_commits(&mut git, payload.head_commit, payload.commits);
         }
         // Here `ref` is a bare name, and `ref_type` says what of.
-        "create" | "delete" => match (payload.ref_type.as_deref(), payload.reference) {
-            (Some("branch"), Some(name)) => git.set_reference(&format!("refs/heads/{name}")),
-            (Some("tag"), Some(name)) => git.set_reference(&format!("refs/tags/{name}")),
-            _ => {}
-        },
+        "create" | "delete" => {
+            git::set_bare_reference(&mut git, payload.ref_type.as_deref(), payload.reference.as_deref());
+        }
         // A commit may be on several branches; then none is the one.
         "status" => {
             if let [Named { name: Some(branch) }] = payload.branches.as_slice() {
@@ -279,13 +236,10 @@ fn event(delivery: &Envelope, deletes: bool) -> Result<Parsed, ParseError> {
         _ => {}
     }
     if let Some(release) = payload.release {
-        if release.draft || git.action.as_deref() != Some("published") {
+        if !release.is_published(&git) {
             return Ok(Parsed::ignored(git::summary(&git), git::NOT_PUBLISHED));
         }
-        git.tag = text(release.tag_name);
-        git.name = text(release.name);
-        git.url = release.html_url;
-        time = release.published_at.or(time);
+        time = git::set_release(&mut git, release).or(time);
     }
     let is_workflow = payload.workflow_run.is_some();
     if let Some(run) = payload.workflow_run.or(payload.check_run).or(payload.check_suite) {
@@ -294,7 +248,7 @@ fn event(delivery: &Envelope, deletes: bool) -> Result<Parsed, ParseError> {
         }
         let suite = run.check_suite.and_then(|suite| suite.head_branch);
         // Checks name no branch for a fork's commits.
-        let is_own = !is_workflow || is_own(run.head_repository);
+        let is_own = !is_workflow || git::is_own(run.head_repository.as_ref(), own.as_deref());
         git.branch = text(run.head_branch.or(suite)).filter(|_| is_own);
         git.commit = text(run.head_sha);
         git.status = text(run.conclusion).or(text(run.status));
@@ -317,16 +271,7 @@ fn event(delivery: &Envelope, deletes: bool) -> Result<Parsed, ParseError> {
         time = status.updated_at.or(time);
     }
     if let Some(pull) = payload.pull_request {
-        git.message = subject(pull.title);
-        git.url = pull.html_url;
-        // It is merged once, and may be edited and labelled ever after.
-        let merges = pull.merged && git.action.as_deref() == Some("closed");
-        git.status = if merges { Some("merged".into()) } else { pull.state };
-        if let Some(head) = pull.head {
-            git.branch = head.reference.filter(|_| is_own(head.repo));
-            git.commit = head.sha;
-        }
-        time = pull.updated_at.or(time);
+        time = git::set_pull_request(&mut git, pull, own.as_deref()).or(time);
     }
     let summary = git::summary(&git);
     if git.deleted && !deletes {

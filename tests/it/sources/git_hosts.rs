@@ -108,6 +108,20 @@ fn a_pull_request_is_merged_once_and_not_again_when_it_is_edited_later() {
     }
 }
 
+/// GitHub's schema allows null there.
+#[test]
+fn a_pull_request_of_which_it_is_not_said_whether_it_is_merged_is_not() {
+    for of in ["github", "gitea"] {
+        for merged in [json!(null), json!(false)] {
+            let mut body = folder(of).json("pull-request-merged.json");
+            body["pull_request"]["merged"] = merged;
+            let parsed = folder(of).outcome_of_body("pull-request-merged.json", body.to_string()).expect("parsed");
+            let Detail::Git(git) = &parsed.events[0].detail else { panic!("{parsed:?}") };
+            assert_eq!(git.status.as_deref(), Some("closed"), "{of}");
+        }
+    }
+}
+
 #[test]
 fn a_branch_of_a_fork_is_no_branch_of_the_repository() {
     for sample in [
