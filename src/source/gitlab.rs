@@ -270,7 +270,7 @@ struct Update {
 }
 
 /// Whether a pipeline or a job of this status is one that has not ended: it waits, runs, or is being cancelled.
-/// Source: docs.gitlab.com/api/pipelines (read 2026-11).
+/// Source: the statuses that are available and not completed in `Ci::HasStatus` of GitLab's own code (read 2026-11).
 fn is_under_way(status: &str) -> bool {
     matches!(
         status,

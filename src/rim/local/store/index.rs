@@ -1,4 +1,4 @@
-//! What is known of the queues without reading the database: which group is next, and when.
+//! Which group of a queue is next, and when.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
